@@ -1,0 +1,336 @@
+"""A recipe's YAML as frozen dataclasses, every mistake reported at once with its line.
+
+Order of work: read and `extends` (deep merge) -> `--set` -> `foreach` variants -> each stage's spec YAML under its
+own keys -> interpolations -> typed parameters and inputs -> order by data flow.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
+
+from hlas.errors import UserError, UserErrors, did_you_mean
+from hlas.foreach import expand
+from hlas.params import build_params, resolve
+from hlas.paths import project_root, shown
+from hlas.stages import KINDS, Kind, Reads
+from hlas.yamls import Document, KeyPath, merge, parse_value, read_extended, sub_document
+
+TOP_KEYS = {"name", "description", "language", "stages"}
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An input that another stage makes."""
+
+    stage: str
+    output: str = ""  # '' = the stage's whole folder
+
+    def __str__(self) -> str:
+        return f"{self.stage}.{self.output}" if self.output else self.stage
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """An input from outside the recipe; checked only when a stage that reads it runs."""
+
+    path: Path | None  # None where an environment variable that it names is unset
+    written: str  # as the recipe has it
+
+    def __str__(self) -> str:
+        return self.written
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage of a recipe, checked."""
+
+    name: str
+    kind: str
+    params: Any  # instance of the stage module's Params
+    plain: Mapping[str, Any]  # the same as JSON values, defaults filled in: what the fingerprint sees
+    inputs: Mapping[str, tuple[Edge | Outside, ...]]
+    place: str  # 'file:line'
+
+    def edges(self) -> list[Edge]:
+        """The inputs that other stages make."""
+        return [i for items in self.inputs.values() for i in items if isinstance(i, Edge)]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked recipe; `stages` are in the order in which they run."""
+
+    name: str
+    path: Path
+    language: Path | None
+    stages: tuple[StageSpec, ...]
+    resolved: Mapping[str, Any]  # the merged YAML, variables as written
+    notes: tuple[str, ...]  # outside inputs that are unset or missing
+
+    def stage(self, name: str) -> StageSpec:
+        """The stage of that name."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UserError(shown(self.path), f"no stage '{name}'", did_you_mean(name, [s.name for s in self.stages]))
+
+
+def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe; `settings` are `STAGE.key=value` as on the command line.
+
+    Raises UserErrors with every mistake found.
+    """
+    document = _with_settings(read_extended(path), settings)
+    errors = list(document.errors)
+    for key in document.data:
+        if key not in TOP_KEYS:
+            errors.append(UserError(document.place(key), f"unknown key '{key}'", did_you_mean(key, TOP_KEYS)))
+    name = document.data.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        errors.append(
+            UserError(
+                document.place("name"), f"'name' is {name!r}", "give the recipe a name of letters, digits, - and _"
+            )
+        )
+    language = _language_path(document, errors)
+    stages_document = sub_document(document, "stages")
+    if not stages_document.data:
+        errors.append(UserError(document.place("stages"), "no stages", "write 'stages:' with one stage a key"))
+    stages_document = expand(stages_document, errors)
+    context = {k: v for k, v in document.data.items() if k != "stages"}
+    stages = [_stage(key, stages_document, context, errors) for key in stages_document.data]
+    known = {stage.name: stage for stage in stages if stage}
+    for stage in known.values():
+        _check_edges(stage, known, set(stages_document.data), errors)
+        if KINDS[stage.kind].uses_language and language is None:
+            errors.append(
+                UserError(stage.place, f"a '{stage.kind}' stage needs the recipe's language", "add 'language: …'")
+            )
+    ordered = [] if errors else _topological(list(known.values()), errors)
+    if errors:
+        raise UserErrors(dict.fromkeys(errors))
+    return Recipe(str(name), path, language, tuple(ordered), document.data, _notes(ordered))
+
+
+def _with_settings(document: Document, settings: Iterable[str]) -> Document:
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        where = f"--set {setting}"
+        keys = key.split(".")
+        if not equals or len(keys) < 2 or not all(keys):
+            raise UserError(where, "not of the form STAGE.key=value", "for example --set train.trainer.max_epochs=5")
+        stages = document.data.get("stages")
+        if not isinstance(stages, dict) or keys[0] not in stages:
+            raise UserError(where, f"no stage '{keys[0]}'", did_you_mean(keys[0], stages or ()))
+        try:
+            value = parse_value(text)
+        except YAMLError as error:
+            raise UserError(where, f"not a YAML value: {text}", "quote it if it is text") from error
+        kind = KINDS.get(str((stages[keys[0]] or {}).get("uses", keys[0])))
+        if kind and len(keys) == 2 and (keys[1] in kind.reads or keys[1] in kind.specs):
+            value = _from_current_folder(value)
+        nested: Any = value
+        for part in reversed(["stages", *keys]):
+            nested = {part: nested}
+        places: dict[KeyPath, str] = {("stages", *keys[:i]): where for i in range(1, len(keys) + 1)}
+        document = merge(document, Document(nested, places))
+    return document
+
+
+def _from_current_folder(value: Any) -> Any:
+    """Paths given on the command line start at the current folder."""
+    if isinstance(value, list):
+        return [_from_current_folder(v) for v in value]
+    return str(Path.cwd() / value) if isinstance(value, str) and "/" in value and "${" not in value else value
+
+
+def _language_path(document: Document, errors: list[UserError]) -> Path | None:
+    value = document.data.get("language")
+    if value is None:
+        return None
+    path = project_root() / str(value)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in (project_root() / "manifests/languages").glob("*.yaml")])
+        errors.append(UserError(document.place("language"), f"no language file '{value}'", near))
+        return None
+    return path
+
+
+def _stage(name: str, stages: Document, context: Mapping[str, Any], errors: list[UserError]) -> StageSpec | None:
+    place = stages.place(name)
+    body = stages.data[name]
+    if body is None:
+        body = {}
+    if not isinstance(body, dict):
+        errors.append(UserError(place, f"stage '{name}' is not a mapping", "write {key: value, …}"))
+        return None
+    kind_name = str(body.get("uses", name.partition("@")[0]))
+    kind = KINDS.get(kind_name)
+    if kind is None:
+        fix = did_you_mean(kind_name, KINDS) + (" (or name the kind by 'uses:')" if "uses" not in body else "")
+        errors.append(UserError(stages.place(name, "uses"), f"no stage kind '{kind_name}'", fix))
+        return None
+    own = sub_document(stages, name)
+    inputs = {key: _inputs(name, key, reads, kind_name, own, context, errors) for key, reads in kind.reads.items()}
+    parameters = _parameters(name, kind_name, kind, own, context, errors)
+    if parameters is None:
+        return None
+    return StageSpec(name, kind_name, *parameters, {k: v for k, v in inputs.items() if v}, place)
+
+
+def _inputs(
+    stage: str,
+    key: str,
+    reads: Reads,
+    kind_name: str,
+    own: Document,
+    context: Mapping[str, Any],
+    errors: list[UserError],
+) -> tuple[Edge | Outside, ...]:
+    value = own.data.get(key)
+    where = own.place(key)
+    if value is None or value == []:
+        if reads.required:
+            errors.append(
+                UserError(where, f"{stage}: a '{kind_name}' stage needs '{key}'", f"add '{key}: …' ({_takes(reads)})")
+            )
+        return ()
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and not reads.many:
+        errors.append(UserError(where, f"{stage}.{key} takes one input, not a list", f"name one ({_takes(reads)})"))
+        return ()
+    out: list[Edge | Outside] = []
+    for i, item in enumerate(values):
+        here = own.place(key, i) if isinstance(value, list) else where
+        if not isinstance(item, str):
+            errors.append(UserError(here, f"{stage}.{key}: {item!r} is neither a stage nor a path", _takes(reads)))
+            continue
+        text, problem = resolve(item, context)
+        if "/" in (text if text is not None else item):
+            if not reads.path:
+                errors.append(
+                    UserError(here, f"{stage}.{key}: '{item}' is a path", f"this input takes {_takes(reads)}")
+                )
+                continue
+            out.append(Outside(None if text is None else project_root() / text, item))
+        elif problem:
+            errors.append(
+                UserError(here, f"{stage}.{key}: {problem}", "set it, or give a default: ${oc.env:NAME,default}")
+            )
+        else:
+            out.append(Edge(*item.partition(".")[::2]))
+    return tuple(out)
+
+
+def _takes(reads: Reads) -> str:
+    edges = ["a stage of kind " + " or ".join(e.removesuffix(".*") for e in reads.edges)] if reads.edges else []
+    return " or ".join(edges + ([f"a path with '/' to a {reads.path}"] if reads.path else []))
+
+
+def _parameters(
+    name: str, kind_name: str, kind: Kind, own: Document, context: Mapping[str, Any], errors: list[UserError]
+) -> tuple[Any, dict[str, Any]] | None:
+    structural = {"uses", *kind.reads, *kind.specs}
+    overlay = Document({k: v for k, v in own.data.items() if k not in structural}, own.places)
+    spec_key = next((key for key in kind.specs if own.data.get(key) is not None), None)
+    merged = overlay
+    if spec_key is not None:
+        try:
+            merged = merge(read_extended(project_root() / str(own.data[spec_key])), overlay)
+        except UserError as error:
+            fix = did_you_mean(*_neighbours(str(own.data[spec_key]))) or error.fix
+            problem = (
+                f"{name}.{spec_key}: {error.problem} '{own.data[spec_key]}'"
+                if "no such" in error.problem
+                else str(error)
+            )
+            errors.append(UserError(own.place(spec_key), problem, fix))
+            return None
+        errors.extend(merged.errors)
+    elif kind.needs_spec:
+        errors.append(
+            UserError(
+                own.place(), f"{name}: a '{kind_name}' stage needs 'spec'", "name its YAML: 'spec: folder/x.yaml'"
+            )
+        )
+        return None
+    params_class = import_module(kind.module).Params
+    known = {*structural, "foreach"}
+    return build_params(params_class, name, merged, known, context, errors)
+
+
+def _neighbours(written: str) -> tuple[str, list[str]]:
+    path = project_root() / written
+    files = [shown(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    return written, files
+
+
+def _check_edges(stage: StageSpec, known: Mapping[str, StageSpec], written: set[str], errors: list[UserError]) -> None:
+    for key, items in stage.inputs.items():
+        reads = KINDS[stage.kind].reads[key]
+        for edge in items:
+            if not isinstance(edge, Edge):
+                continue
+            where = f"{stage.place}"
+            source = known.get(edge.stage)
+            if source is None:
+                if edge.stage not in written:  # else its own mistake is listed already
+                    fix = did_you_mean(edge.stage, written) + " (a path needs a '/': ./file)"
+                    errors.append(UserError(where, f"{stage.name}.{key}: no stage '{edge.stage}'", fix))
+                continue
+            outputs = KINDS[source.kind].writes
+            if edge.output and edge.output not in outputs:
+                fix = did_you_mean(edge.output, outputs)
+                errors.append(
+                    UserError(where, f"{stage.name}.{key}: '{edge.stage}' has no output '{edge.output}'", fix)
+                )
+            elif not _accepts(reads, source.kind, edge.output):
+                made = f"'{edge}' is a {source.kind}{'.' + edge.output if edge.output else ''}"
+                errors.append(UserError(where, f"{stage.name}.{key}: {made}", f"it takes {_takes(reads)}"))
+
+
+def _accepts(reads: Reads, kind: str, output: str) -> bool:
+    for edge in reads.edges:
+        edge_kind, _, edge_output = edge.partition(".")
+        if edge_kind == kind and (edge_output == output or (edge_output == "*" and output)):
+            return True
+        if edge_kind == kind and edge_output and not output and len(KINDS[kind].writes) == 1:
+            return True
+    return False
+
+
+def _topological(stages: list[StageSpec], errors: list[UserError]) -> list[StageSpec]:
+    """Order by data flow, ties by the order in the file."""
+    done: list[StageSpec] = []
+    left = list(stages)
+    while left:
+        names = {s.name for s in done}
+        ready = next((s for s in left if all(e.stage in names for e in s.edges())), None)
+        if ready is None:
+            circle = ", ".join(s.name for s in left)
+            errors.append(
+                UserError(left[0].place, f"stages read one another in a circle: {circle}", "cut one of the edges")
+            )
+            return []
+        done.append(ready)
+        left.remove(ready)
+    return done
+
+
+def _notes(stages: Iterable[StageSpec]) -> tuple[str, ...]:
+    notes = []
+    for stage in stages:
+        for key, items in stage.inputs.items():
+            for item in items:
+                if isinstance(item, Outside) and (item.path is None or not item.path.exists()):
+                    state = "unset" if item.path is None else "not there"
+                    notes.append(
+                        f"{stage.place}: {stage.name}.{key}: '{item.written}' is {state}; needed when the stage runs"
+                    )
+    return tuple(notes)

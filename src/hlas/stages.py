@@ -1,0 +1,119 @@
+"""THE table: every stage kind, what it reads, what it writes, and the version of its code.
+
+Read top to bottom it is the data flow. `module` holds `Params` (a frozen dataclass) and `run(params, stage)`.
+Raise VERSION when a stage's code changes what it writes: its results, and those that depend on them, are made anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MANIFEST_SPLITS = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What one input of a stage may be."""
+
+    edges: tuple[str, ...] = ()  # kinds of stages, each 'kind' or 'kind.output' ('manifests.*' = any of its outputs)
+    path: str = ""  # what an outside path is, for messages; '' where only an edge will do
+    many: bool = False  # a list is allowed
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table."""
+
+    module: str
+    version: int
+    reads: Mapping[str, Reads] = field(default_factory=dict)
+    writes: Mapping[str, str] = field(default_factory=dict)  # output -> file in the stage's folder
+    specs: tuple[str, ...] = (
+        "spec",
+    )  # keys that name a YAML; the first that is given is overlaid by the stage's own keys
+    needs_spec: bool = True
+    uses_language: bool = False
+    resumes: bool = False  # a killed run leaves what the next one can use
+    names_matter: bool = False  # the names of the stages it reads show in what it writes
+    publishes: tuple[str, ...] = ()  # files linked at the top of the recipe's folder
+
+
+KINDS: dict[str, Kind] = {
+    "corpus": Kind(
+        "hlas.corpus.stage", version=1, needs_spec=False, writes={"release": "release", "text": "lm_text.txt"}
+    ),
+    "manifests": Kind(
+        "hlas.manifests.stage",
+        version=1,
+        reads={"release": Reads(("corpus.release",), "release folder or .tar.gz")},
+        writes=MANIFEST_SPLITS,
+        uses_language=True,
+        resumes=True,
+    ),
+    "tokenizer": Kind(
+        "hlas.tokenizers.stage",
+        version=1,
+        reads={"text": Reads(("manifests.*",), "manifest", many=True)},
+    ),
+    "train": Kind(
+        "hlas.models.train_stage",
+        version=1,
+        reads={
+            "train": Reads(("manifests.*",), "manifest"),
+            "dev": Reads(("manifests.*",), "manifest"),
+            "tokenizer": Reads(("tokenizer",), ""),
+            "init": Reads(("train",), ".nemo file", required=False),
+        },
+        writes={"model": "model.nemo"},
+        resumes=True,
+    ),
+    "lm": Kind(
+        "hlas.lm.stage",
+        version=1,
+        reads={
+            "text": Reads(("manifests.*", "corpus.text"), "text file, one sentence a line", many=True),
+            "exclude": Reads(("manifests.*",), "manifest", many=True, required=False),
+        },
+        writes={"arpa": "lm.arpa", "binary": "lm.bin", "unigrams": "unigrams.txt"},
+        uses_language=True,
+    ),
+    "logprobs": Kind(
+        "hlas.models.logprobs_stage",
+        version=1,
+        reads={
+            "acoustic": Reads(("train",), ".nemo file"),
+            "data": Reads(("manifests.*",), "manifest", many=True),
+        },
+        needs_spec=False,
+    ),
+    "decode": Kind(
+        "hlas.decode.stage",
+        version=1,
+        reads={
+            "logprobs": Reads(("logprobs",), "log-probs folder"),
+            "lm": Reads(("lm",), "LM folder", required=False),
+        },
+        specs=("search",),
+        needs_spec=False,
+        uses_language=True,
+    ),
+    "transcribe": Kind(
+        "hlas.models.transcribe_stage",
+        version=1,
+        reads={"data": Reads(("manifests.*",), "manifest", many=True)},
+        uses_language=True,
+    ),
+    "report": Kind(
+        "hlas.report.stage",
+        version=1,
+        reads={
+            "systems": Reads(("decode", "transcribe"), "", many=True),
+            "baseline": Reads(("decode", "transcribe"), "", required=False),
+            "curve": Reads(("train",), "", many=True, required=False),
+        },
+        needs_spec=False,
+        uses_language=True,
+        names_matter=True,
+        publishes=("report.html", "report.md", "metrics.json", "hypotheses"),
+    ),
+}

@@ -1,0 +1,1 @@
+"""Labels of CTC models: characters and SentencePiece pieces."""

@@ -1,0 +1,194 @@
+"""Recipes: everything that can be wrong in one is found in one pass, with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from hlas.errors import UserError, UserErrors
+from hlas.paths import project_root
+from hlas.recipe import Edge, Outside, load_recipe
+from hlas.validate import recipe_files, validate_project
+from hlas.yamls import Document, merge, read_yaml
+
+HEAD = "name: trial\nlanguage: manifests/languages/en.yaml\nstages:\n"
+WHOLE = (
+    HEAD
+    + """  manifests: {spec: manifests/common_voice.yaml, release: ./no/such/release}
+  tokenizer: {spec: tokenizers/char.yaml, text: manifests.train}
+  train: {spec: models/quartznet_mini.yaml, train: manifests.train, dev: manifests.dev, tokenizer: tokenizer}
+  logprobs: {acoustic: train, data: [manifests.dev, manifests.test]}
+  greedy: {uses: decode, logprobs: logprobs}
+  report: {systems: [greedy], baseline: greedy}
+"""
+)
+
+
+def write(folder: Path, text: str, name: str = "trial.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def errors_of(path: Path, settings: tuple[str, ...] = ()) -> list[UserError]:
+    with pytest.raises(UserErrors) as raised:
+        load_recipe(path, settings)
+    return list(raised.value.errors)
+
+
+def test_a_whole_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, WHOLE))
+    assert [s.name for s in recipe.stages] == ["manifests", "tokenizer", "train", "logprobs", "greedy", "report"]
+    assert recipe.stage("logprobs").inputs["data"] == (Edge("manifests", "dev"), Edge("manifests", "test"))
+    outside = recipe.stage("manifests").inputs["release"][0]
+    assert isinstance(outside, Outside)
+    assert outside.path == project_root() / "no/such/release"
+    assert any("no/such/release" in note for note in recipe.notes)
+    assert recipe.stage("train").plain["model"]["preprocessor"]["sample_rate"] == 16000  # ${model.sample_rate}
+
+
+def test_five_mistakes_are_listed_at_once_each_with_its_line(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + """  manifests: {spec: manifests/common_voice.yaml, release: ./somewhere, limmit: 3}
+  tokenizer: {spec: tokenizers/chr.yaml, text: manifests.train}
+  train: {spec: models/quartznet_mini.yaml, train: manifests.train, dev: manifests.dvv, tokenizer: tokenizer, seed: x}
+  logprobs: {acoustic: trian, data: [manifests.dev]}
+  greedy: {uses: decod, logprobs: logprobs}
+"""
+    )
+    path = write(tmp_path, text)
+    errors = errors_of(path)
+    found = {(e.where.rpartition(":")[2], e.problem.split(" (given")[0]): e.fix for e in errors}
+    lines = {line for line, _ in found}
+    assert lines == {"4", "5", "6", "7", "8"}
+    assert "did you mean 'limit'?" in found["4", "manifests: unknown key 'limmit'"]
+    assert "did you mean 'tokenizers/char.yaml'?" in str(errors)
+    assert "did you mean 'dev'?" in str(errors) or "seed" in str(errors)
+    assert "did you mean 'train'?" in found["7", "logprobs.acoustic: no stage 'trian'"]
+    assert "did you mean 'decode'?" in found["8", "no stage kind 'decod'"]
+    assert all(str(e).startswith(("/", "..", "trial", str(path.parent))) for e in errors)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("  greedy: {uses: decode, logprobs: manifests}", "it takes a stage of kind logprobs"),
+        ("  greedy: {uses: decode, logprobs: [logprobs]}", "takes one input, not a list"),
+        ("  greedy: {uses: decode}", "needs 'logprobs'"),
+        ("  greedy: 3", "is not a mapping"),
+        ("  greedy: {uses: decode, logprobs: logprobs, search: lm/beam_64.yaml, width: wide}", "greedy.width"),
+        ("  greedy: {uses: decode, logprobs: logprobs}\n  greedy: {uses: decode, logprobs: logprobs}", "given twice"),
+    ],
+)
+def test_single_mistakes(tmp_path: Path, line: str, problem: str) -> None:
+    lines = WHOLE.splitlines()
+    text = "\n".join(line if x.startswith("  greedy") else x for x in lines if not x.startswith("  report"))
+    assert any(problem in str(e) for e in errors_of(write(tmp_path, text)))
+
+
+def test_a_circle_is_named(tmp_path: Path) -> None:
+    text = WHOLE.replace("tokenizer: tokenizer}", "tokenizer: tokenizer, init: train}")
+    assert "in a circle: train" in str(errors_of(write(tmp_path, text))[0])
+
+
+def test_a_class_off_the_allow_list_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, WHOLE)
+    errors = errors_of(path, ("train.model.encoder._target_=os.system",))
+    assert "os.system" in str(errors[0])
+    assert "not allowed" in str(errors[0])
+
+
+def test_set_reaches_nested_keys_and_starts_paths_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, WHOLE)
+    recipe = load_recipe(path, ("train.model.optim.lr=1e-3", "manifests.release=here/release", "manifests.limit=5"))
+    assert recipe.stage("train").params.model["optim"]["lr"] == 0.001
+    assert recipe.stage("train").params.model["optim"]["name"] == "novograd"
+    assert recipe.stage("manifests").params.limit == 5
+    release = recipe.stage("manifests").inputs["release"][0]
+    assert isinstance(release, Outside)
+    assert release.path == tmp_path / "here/release"
+
+
+@pytest.mark.parametrize("setting", ["train", "train=3", "trian.seed=3", "train..seed=3", "train.seed=[1"])
+def test_a_malformed_set_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        load_recipe(write(tmp_path, WHOLE), (setting,))
+
+
+def test_extends_merges_deeply_and_null_removes(tmp_path: Path) -> None:
+    write(tmp_path, WHOLE, "base.yaml")
+    child = write(
+        tmp_path, "extends: base.yaml\nname: child\nstages:\n  train: {seed: 7}\n  report: null\n  greedy: null\n"
+    )
+    recipe = load_recipe(child)
+    assert [s.name for s in recipe.stages] == ["manifests", "tokenizer", "train", "logprobs"]
+    assert recipe.stage("train").params.seed == 7
+    write(tmp_path, "extends: b.yaml\n", "a.yaml")
+    write(tmp_path, "extends: a.yaml\n", "b.yaml")
+    with pytest.raises(UserError, match="circle"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+def test_foreach_makes_variants_that_reach_the_report(tmp_path: Path) -> None:
+    text = WHOLE.replace("tokenizer: tokenizer}", "tokenizer: tokenizer, foreach: {seed: [1, 2]}}")
+    recipe = load_recipe(write(tmp_path, text))
+    names = [s.name for s in recipe.stages]
+    assert names.count("tokenizer") == 1
+    assert {"train@seed=1", "train@seed=2", "greedy@seed=1", "greedy@seed=2", "report"} < set(names)
+    assert recipe.stage("logprobs@seed=2").inputs["acoustic"] == (Edge("train@seed=2"),)
+    assert recipe.stage("train@seed=2").params.seed == 2
+    assert recipe.stage("report").inputs["systems"] == (Edge("greedy@seed=1"), Edge("greedy@seed=2"))
+
+
+def test_an_unset_variable_is_a_note_and_not_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HLAS_TEST_ROOT", raising=False)
+    path = write(tmp_path, WHOLE.replace("./no/such/release", "'${oc.env:HLAS_TEST_ROOT}/hsb'"))
+    assert any("unset" in note for note in load_recipe(path).notes)
+    monkeypatch.setenv("HLAS_TEST_ROOT", str(tmp_path))
+    release = load_recipe(path).stage("manifests").inputs["release"][0]
+    assert isinstance(release, Outside)
+    assert release.path == tmp_path / "hsb"
+
+
+def test_merge() -> None:
+    base, over = (
+        Document({"a": {"b": 1, "c": [1, 2]}, "d": 1}),
+        Document({"a": {"b": 2, "c": [3]}, "d": None, "e": None}),
+    )
+    assert merge(base, over).data == {"a": {"b": 2, "c": [3]}, "e": None}
+    assert base.data == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    document = read_yaml(write(tmp_path, "a: 1e-3\nb: no\nc: true\nd: 2024-01-01\ne: [.5, -3, 1.e5, 017x]\n"))
+    assert document.data == {"a": 0.001, "b": "no", "c": True, "d": "2024-01-01", "e": [0.5, -3, 1e5, "017x"]}
+    assert document.place("e", 1).endswith(":5")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [1\n", "not YAML"),
+        ("- a\n", "not a mapping"),
+        ("a: &x [*x]\n", "more than 40 deep"),
+        ("a: !!python/object/apply:os.system ['true']\n", "os.system"),
+    ],
+)
+def test_bad_yaml_is_a_user_error(tmp_path: Path, text: str, problem: str) -> None:
+    path = write(tmp_path, text)
+    try:
+        found = [str(e) for e in read_yaml(path).errors]
+    except UserError as error:
+        found = [str(error)]
+    assert any(problem in text for text in found)
+
+
+def test_every_shipped_recipe_and_spec_is_valid() -> None:
+    files = recipe_files()
+    assert {f.stem for f in files} >= {"demo", "debug", "hsb_quartznet"}
+    result = validate_project()
+    assert [str(e) for e in result.errors] == []
+    assert result.checked["recipes"] == len(list((project_root() / "recipes").rglob("*.y*ml")))
