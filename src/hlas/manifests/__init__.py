@@ -1,0 +1,1 @@
+"""Releases -> NeMo manifests: text rules, audio, rows."""

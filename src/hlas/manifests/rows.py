@@ -1,0 +1,153 @@
+"""A manifest row (one utterance) and a hypothesis row (the same with what a system heard), as NeMo JSON lines.
+
+NeMo reads `audio_filepath`, `duration`, `text`, `pred_text`; the other fields are for scoring and breakdowns.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hlas.errors import UserError
+from hlas.files import write_json_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One utterance of a manifest."""
+
+    audio_filepath: str  # relative to the manifest's folder, or absolute
+    duration: float  # seconds
+    text: str  # normalised transcript
+    raw_text: str = ""  # transcript as the corpus has it
+    speaker: str = ""  # '' where unknown, here and below
+    gender: str = ""
+    age: str = ""
+    accents: str = ""
+    locale: str = ""
+    sentence_id: str = ""
+    source: str = ""  # corpus and split, e.g. 'common_voice/test'
+
+    @property
+    def utterance(self) -> str:
+        """Name of the utterance: the audio file's name without folder and suffix."""
+        return Path(self.audio_filepath).stem
+
+    def to_json(self) -> dict[str, Any]:
+        """The row in file order; empty optional fields are left out."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in data.items() if v != "" or k in ("audio_filepath", "text", "raw_text")}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One entry of an n-best list."""
+
+    text: str
+    logit_score: float  # natural log probability of the acoustic model
+    lm_score: float  # logit_score + weighted LM score (natural log), as pyctcdecode defines it
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a system made of one utterance."""
+
+    row: Row
+    pred_text: str  # through the language's normaliser
+    raw_pred_text: str  # as the system wrote it
+    nbest: tuple[Candidate, ...] = ()  # best first; empty for systems without one
+    logit_score: float | None = None
+    lm_score: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest row followed by the prediction."""
+        data = self.row.to_json() | {"pred_text": self.pred_text, "raw_pred_text": self.raw_pred_text}
+        if self.nbest:
+            data["nbest"] = [{f.name: getattr(c, f.name) for f in fields(c)} for c in self.nbest]
+        for name in ("logit_score", "lm_score"):
+            if (score := getattr(self, name)) is not None:
+                data[name] = score
+        return data
+
+
+_ROW_FIELDS = {f.name for f in fields(Row)}
+
+
+def row_from_json(data: dict[str, Any]) -> Row:
+    """A Row from a JSON object; unknown keys are ignored, missing required ones raise KeyError."""
+    known = {k: v for k, v in data.items() if k in _ROW_FIELDS and v is not None}
+    for key in ("audio_filepath", "duration", "text"):
+        known[key] = data[key]
+    return Row(**known)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not path.is_file():
+        raise UserError(str(path), "no such manifest", "check the path, or the split: a release may lack it")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                data = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}", f"not a JSON object: {error}", "one JSON object a line") from error
+            if not isinstance(data, dict):
+                raise UserError(f"{path}:{number}", "not a JSON object", "one JSON object a line")
+            yield number, data
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Rows of a NeMo manifest; `audio_filepath` stays as written (see `audio_path`)."""
+    rows = []
+    for number, data in _json_lines(path):
+        try:
+            rows.append(row_from_json(data))
+        except KeyError as error:
+            raise UserError(
+                f"{path}:{number}", f"no key {error}", "a row needs audio_filepath, duration, text"
+            ) from error
+    return rows
+
+
+def read_hypotheses(path: Path) -> list[Hypothesis]:
+    """Rows of a hypotheses file, also one that another tool wrote (`raw_pred_text` then equals `pred_text`)."""
+    out = []
+    for number, data in _json_lines(path):
+        try:
+            pred = data["pred_text"]
+            nbest = tuple(Candidate(c["text"], c["logit_score"], c["lm_score"]) for c in data.get("nbest", ()))
+            out.append(
+                Hypothesis(
+                    row_from_json(data),
+                    pred,
+                    data.get("raw_pred_text", pred),
+                    nbest,
+                    data.get("logit_score"),
+                    data.get("lm_score"),
+                )
+            )
+        except KeyError as error:
+            raise UserError(
+                f"{path}:{number}", f"no key {error}", "a hypothesis is a manifest row with pred_text"
+            ) from error
+    return out
+
+
+def write_rows(path: Path, rows: Iterable[Row | Hypothesis]) -> int:
+    """Write a manifest or a hypotheses file whole or not at all; returns the number of rows."""
+    return write_json_lines(path, (row.to_json() for row in rows))
+
+
+def audio_path(row: Row, manifest_folder: Path) -> Path:
+    """Where the row's audio is: relative paths resolve against the manifest's folder, as in NeMo."""
+    return manifest_folder / row.audio_filepath
+
+
+def rebase(row: Row, old_folder: Path, new_folder: Path) -> Row:
+    """The row for a manifest in another folder: a relative audio path still leads to the same file."""
+    if Path(row.audio_filepath).is_absolute():
+        return row
+    return replace(row, audio_filepath=os.path.relpath(old_folder / row.audio_filepath, new_folder))
