@@ -1,0 +1,1 @@
+"""Log-probs -> hypotheses: greedy and beam search, alpha and beta tuned on dev."""

@@ -1,0 +1,1 @@
+"""Text -> KenLM n-gram models."""
