@@ -1,0 +1,1 @@
+"""Hypotheses -> metrics, intervals, tests, and the report that shows them."""

@@ -1,0 +1,101 @@
+"""Where the numbers come from: every stage behind the systems, in data-flow order, with what it counted and used."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlas.report.systems import System
+from hlas.store import Record, ancestors
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The finished stages that the report rests on, makers before readers."""
+
+    stages: tuple[tuple[Path, Record], ...]  # (folder, record)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock of all stages together."""
+        return sum(record.seconds for _, record in self.stages)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """For metrics.json: what identifies each stage and what it counted, without times."""
+        return [
+            {
+                "name": record.name,
+                "kind": record.kind,
+                "folder": folder.name,
+                "commit": record.environment.get("commit", ""),
+                "counts": record.summary.get("counts", {}),
+            }
+            for folder, record in self.stages
+        ]
+
+
+def trace(systems: Iterable[System], further: Iterable[Path]) -> Provenance:
+    """The stages behind the systems and behind `further` stage folders, each once."""
+    found: dict[Path, Record] = {}
+    for system in systems:
+        found.update(system.chain)
+    for folder in further:
+        found.update(ancestors(folder))
+    ordered: dict[Path, Record] = {}
+
+    def add(folder: Path) -> None:
+        if folder in found and folder not in ordered:
+            record = found[folder]
+            for sources in record.inputs.values():
+                for source in sources:
+                    if source.folder:
+                        add(folder.parent / source.folder)
+            ordered[folder] = record
+
+    for folder in found:
+        add(folder)
+    return Provenance(tuple(ordered.items()))
+
+
+def machine(record: Record) -> str:
+    """The machine a stage ran on, in words: its GPU, or its processor, and the cores."""
+    data = record.environment.get("machine")
+    if not isinstance(data, Mapping):
+        return str(data or "")
+    parts = [data.get("gpu"), data.get("processor"), f"{data['cores']} cores" if data.get("cores") else ""]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def versions(provenance: Provenance) -> dict[str, str]:
+    """Library -> version over all stages; where stages differ, every version with the stages that used it."""
+    used: dict[str, dict[str, list[str]]] = {}
+    for _, record in provenance.stages:
+        libraries = {"python": record.environment.get("python")} | dict(record.environment.get("versions") or {})
+        for library, version in libraries.items():
+            if version:
+                used.setdefault(library, {}).setdefault(str(version), []).append(record.name)
+    return {
+        library: "; ".join(
+            version if len(by_version) == 1 else f"{version} ({', '.join(names)})"
+            for version, names in by_version.items()
+        )
+        for library, by_version in used.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One line of a train stage's curve.jsonl that has a dev WER."""
+
+    epoch: int  # from 0
+    dev_wer: float
+
+
+def read_curve(folder: Path) -> list[Epoch]:
+    """The dev WER of each epoch of a train stage; empty where the stage kept no curve."""
+    path = folder / "curve.jsonl"
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Epoch(row["epoch"], row["dev_wer"]) for row in rows if row.get("dev_wer") is not None]
