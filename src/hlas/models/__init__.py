@@ -1,0 +1,1 @@
+"""Acoustic models: trained, restored, run; Whisper beside them."""
