@@ -59,8 +59,13 @@ def run(
     _log_to_terminal()
     folder = _runs(runs)
     loaded = load_recipe(recipe, set_ or ())
-    run_recipe(loaded, folder, Selection(from_, to, only, tuple(force or ())), workers or default_workers())
-    for line in closing_lines(folder / loaded.name):
+    selection = Selection(from_, to, only, tuple(force or ()))
+    try:
+        planned = run_recipe(loaded, folder, selection, workers or default_workers())
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    for line in closing_lines(folder / loaded.name, planned):
         typer.echo(line)
 
 
@@ -222,6 +227,3 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)

@@ -300,7 +300,9 @@ def _accepts(reads: Reads, kind: str, output: str) -> bool:
         edge_kind, _, edge_output = edge.partition(".")
         if edge_kind == kind and (edge_output == output or (edge_output == "*" and output)):
             return True
-        if edge_kind == kind and edge_output and not output and len(KINDS[kind].writes) == 1:
+        if (
+            edge_kind == kind and not output and edge_output not in ("", "*")
+        ):  # one output is meant: it need not be named
             return True
     return False
 

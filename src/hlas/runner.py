@@ -120,7 +120,7 @@ def _inputs(p: Planned, made: Mapping[str, Path]) -> dict[str, tuple[Input, ...]
         resolved = []
         for item in items:
             if isinstance(item, Edge):
-                resolved.append(Input(_output(item, made[item.stage], p), item.stage, item.output))
+                resolved.append(Input(_output(item, key, made[item.stage], p), item.stage, item.output))
             else:
                 assert item.path is not None  # check_ready has refused unset ones
                 resolved.append(Input(item.path))
@@ -128,11 +128,11 @@ def _inputs(p: Planned, made: Mapping[str, Path]) -> dict[str, tuple[Input, ...]
     return out
 
 
-def _output(edge: Edge, folder: Path, p: Planned) -> Path:
+def _output(edge: Edge, key: str, folder: Path, p: Planned) -> Path:
     """Path of what an edge names; an output that the stage did not write is an error of the stage that reads it."""
     record = store.read_record(folder)
     writes = KINDS[record.kind].writes
-    name = writes.get(edge.output) if edge.output else None
+    name = writes.get(KINDS[p.stage.kind].reads[key].output_meant(record.kind, edge.output))
     path = folder / name if name else folder
     if not path.exists():
         there = [output for output, file in writes.items() if (folder / file).exists()]

@@ -14,10 +14,15 @@ MANIFEST_SPLITS = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jso
 class Reads:
     """What one input of a stage may be."""
 
-    edges: tuple[str, ...] = ()  # kinds of stages, each 'kind' or 'kind.output' ('manifests.*' = any of its outputs)
+    edges: tuple[str, ...] = ()  # 'kind' (its folder), 'kind.output', or 'kind.*' (any one of its outputs)
     path: str = ""  # what an outside path is, for messages; '' where only an edge will do
     many: bool = False  # a list is allowed
     required: bool = True
+
+    def output_meant(self, kind: str, output: str) -> str:
+        """The output that an edge to a stage of that kind stands for; '' = the stage's folder."""
+        named = [edge.partition(".")[2] for edge in self.edges if edge.partition(".")[0] == kind]
+        return output or next((name for name in named if name != "*"), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ KINDS: dict[str, Kind] = {
             "train": Reads(("manifests.*",), "manifest"),
             "dev": Reads(("manifests.*",), "manifest"),
             "tokenizer": Reads(("tokenizer",), ""),
-            "init": Reads(("train",), ".nemo file", required=False),
+            "init": Reads(("train.model",), ".nemo file", required=False),
         },
         writes={"model": "model.nemo"},
         resumes=True,
@@ -81,7 +86,7 @@ KINDS: dict[str, Kind] = {
         "hlas.models.logprobs_stage",
         version=1,
         reads={
-            "acoustic": Reads(("train",), ".nemo file"),
+            "acoustic": Reads(("train.model",), ".nemo file"),
             "data": Reads(("manifests.*",), "manifest", many=True),
         },
         needs_spec=False,

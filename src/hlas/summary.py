@@ -43,10 +43,10 @@ def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
     yield f"{len(left)} of {len(planned)} stages to run{hint}"
 
 
-def closing_lines(home: Path) -> Iterator[str]:
-    """The systems' test WER and where the report lies; nothing where the recipe has no report yet."""
+def closing_lines(home: Path, planned: Sequence[Planned]) -> Iterator[str]:
+    """The systems' test WER and where the report lies; nothing where this run ended before the report."""
     metrics = home / "metrics.json"
-    if not metrics.is_file():
+    if not any(p.stage.kind == "report" and p.selected for p in planned) or not metrics.is_file():
         return
     systems = read_json(metrics)["systems"]
     width = max(len(name) for name in systems)

@@ -88,6 +88,7 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
     )
     model_class = nemo_asr.models.EncDecCTCModelBPE if job.labels.unit == "bpe" else nemo_asr.models.EncDecCTCModel
     model = model_class(cfg=OmegaConf.create(model_config(job)), trainer=trainer)
+    model._log_hyperparams = False  # TensorBoard would keep this machine's paths; stage.json has the parameters
     kept = job.initial is not None and _start_from(model, job.initial, log)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     device = str(trainer.strategy.root_device)
@@ -103,13 +104,13 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
     try:
         # our own checkpoints hold Lightning's loop state beside tensors, which weights_only refuses
         trainer.fit(model, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit as error:  # how Lightning answers Ctrl-C
+        raise KeyboardInterrupt from error
     except torch.OutOfMemoryError as error:
         fix = (
             "halve model.train_ds.batch_size and double trainer.accumulate_grad_batches, or lower train_ds.max_duration"
         )
         raise UserError("train", "the GPU is out of memory", fix) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if not best.best_model_path:
         raise UserError(
             "train",

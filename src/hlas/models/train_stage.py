@@ -47,7 +47,6 @@ def run(params: Params, stage: Stage) -> Summary:
         raise UserError(f"{stage.name}.train", "the manifest is empty", "see rejects.tsv of the manifests stage")
     stage.log.info("%s: %d utterances, %.2f h", stage.name, len(durations_s), sum(durations_s) / 3600)
     init = stage.optional("init")
-    initial = (init.path / "model.nemo" if init.path.is_dir() else init.path) if init else None
     result = fit(
         Fit(
             model=params.model,
@@ -57,7 +56,7 @@ def run(params: Params, stage: Stage) -> Summary:
             train=train,
             dev=dev,
             labels=labels,
-            initial=initial,
+            initial=init.path if init else None,
             folder=stage.folder,
         ),
         stage.log,
