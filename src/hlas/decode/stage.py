@@ -1,8 +1,7 @@
 """Stage `decode`: log-probs -> hypotheses of every split, greedily or by a beam search with or without an LM."""
 
-import csv
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from hlas.decode.tune import Grid, Rates, Tuned, Weights, error_rates, tune
 from hlas.errors import UserError, did_you_mean
-from hlas.files import atomic_text, read_json, write_json
+from hlas.files import read_json, write_json
 from hlas.manifests.rows import Candidate, Hypothesis, Row, rebase, write_rows
+from hlas.manifests.rows_csv import write_hypotheses_csv
 from hlas.progress import track
 from hlas.stage import Stage, Summary
 
@@ -84,7 +84,7 @@ def run(params: Params, stage: Stage) -> Summary:
         hypotheses = _decode(params, stage, lm, weights, data[split])
         seconds[split] = round(time.perf_counter() - started, 3)
         write_rows(stage.folder / f"{split}.jsonl", hypotheses)
-        _write_csv(stage.folder / f"{split}.csv", hypotheses)
+        write_hypotheses_csv(stage.folder / f"{split}.csv", hypotheses)
         if split in (params.tune_on, "dev"):
             summary[split] = _compare(stage, data[split], hypotheses)
     write_json(stage.folder / "timing.json", _timing(stage, folder, data, seconds))
@@ -249,31 +249,3 @@ def _timing(
         for split, log_probs in data.items()
         if split in acoustic
     }
-
-
-def _write_csv(path: Path, hypotheses: Iterable[Hypothesis]) -> None:
-    """The hypotheses for a spreadsheet: comma-separated, quoted where needed, UTF-8."""
-    with atomic_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_HEADER)
-        writer.writerows(_csv_rows(hypotheses))
-
-
-_CSV_HEADER = (
-    "utterance",
-    "text",
-    "pred_text",
-    "raw_text",
-    "raw_pred_text",
-    "duration",
-    "speaker",
-    "logit_score",
-    "lm_score",
-)
-
-
-def _csv_rows(hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[object, ...]]:
-    for h in hypotheses:
-        row = h.row
-        texts = (row.text, h.pred_text, row.raw_text, h.raw_pred_text)
-        yield (row.utterance, *texts, row.duration, row.speaker, h.logit_score, h.lm_score)

@@ -27,7 +27,7 @@ class WhisperOptions:
 
     device: Device = "auto"
     compute_type: str = "auto"  # auto: int8 on a CPU, float16 on a GPU; else one of CTranslate2's
-    beam_size: int = 5  # 1 is no faster where it has to fall back on samples, and worse
+    beam_size: int = 5  # 1 falls back on samples more often, which costs what the narrower beam saves
     best_of: int = 5  # samples of which the best is taken, where the temperature is above 0
     # tried one after another until a text is neither repetitive nor improbable; 0 takes the best, above 0 samples
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -65,7 +65,7 @@ class Whisper:
 
     def __init__(self, folder: Path, options: WhisperOptions, language: str, threads: int = 0) -> None:
         """Load a CTranslate2 folder; `language`: Whisper's code, '' lets it guess; 0 threads: CTranslate2's choice."""
-        import ctranslate2  # type: ignore[import-untyped]
+        import ctranslate2
 
         self._options = options
         device, compute_type = options.device, options.compute_type
