@@ -22,6 +22,7 @@ timed() {  # timed LABEL COMMAND…: seconds of the command, its output in a log
   printf '%-34s %8.2f s\n' "$label" "$(echo "$end - $start" | bc -l 2>/dev/null || awk "BEGIN {print $end - $start}")"
 }
 
+export XDG_CACHE_HOME=$folder/cache # neither pip's cache nor weights that are here already
 git clone -q "$root" "$folder/hlas"
 cd "$folder/hlas"
 echo "commit $(git rev-parse --short HEAD), $(nproc) processors, $(date -u +%F)"
