@@ -20,8 +20,6 @@ def import_asr() -> Any:
     """Import `nemo.collections.asr` (about 12 s) and turn its information messages off."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("NEMO_LOG_LEVEL", "ERROR")  # hlas logs what matters itself
-    # threads that wait sleep instead of spinning: on a machine that others use too, training is 2 to 4 times as fast
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for category in (UserWarning, FutureWarning, DeprecationWarning, SyntaxWarning):
         warnings.filterwarnings("ignore", category=category)
     for name in _CHATTY:
