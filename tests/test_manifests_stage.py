@@ -322,7 +322,7 @@ def test_flac_at_another_rate(tmp_path: Path) -> None:
 def test_the_shipped_spec_states_the_defaults() -> None:
     errors: list[UserError] = []
     spec = read_yaml(Path(__file__).parents[1] / "manifests" / "common_voice.yaml")
-    built = build_params(Params, "manifests", spec, (), {}, errors)
+    built = build_params(Params, "manifests", spec, (), {}, errors, "")
     assert not errors and built is not None and built[0] == Params()
     assert set(spec.data) == {field.name for field in fields(Params)}
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from hlas.errors import UserError, UserErrors
+from hlas.fingerprint import Hashes
 from hlas.plan import Selection, make_plan
 from hlas.recipe import Recipe, load_recipe
 from hlas.runner import run_recipe
@@ -92,6 +93,28 @@ def test_a_change_names_its_ingredient_and_reaches_only_what_depends_on_it(
     assert to_run(load_recipe(recipe), tmp_path)["manifests"] == ("input release",)
 
 
+def test_outside_folders_are_hashed_by_content_and_through_links(tmp_path: Path) -> None:
+    folder = tmp_path / "log-probs"
+    (folder / "clips").mkdir(parents=True)
+    (folder / "dev.npy").write_bytes(b"1234")
+    (folder / "clips" / "a.mp3").write_bytes(b"12")
+
+    def now() -> str:
+        return Hashes(tmp_path / "none" / "cache.json").of_path(folder)
+
+    seen = [now()]
+    (folder / "dev.npy").write_bytes(b"1239")
+    seen.append(now())
+    (folder / "clips").rename(tmp_path / "elsewhere")
+    seen.append(now())
+    (folder / "clips").symlink_to(tmp_path / "elsewhere")
+    assert now() == seen[1]  # the same files, whether linked or not
+    (folder / "clips" / "back").symlink_to(folder)  # a circle ends
+    (tmp_path / "elsewhere" / "b.mp3").write_bytes(b"12")
+    seen.append(now())
+    assert len(set(seen)) == 4
+
+
 def test_comments_workers_and_golden_cases_change_nothing(recipe: Path, tmp_path: Path) -> None:
     run(load_recipe(recipe), tmp_path)
     recipe.write_text("# a comment\n" + recipe.read_text(encoding="utf-8"), encoding="utf-8")
@@ -106,6 +129,9 @@ def test_selections(recipe: Path, tmp_path: Path) -> None:
     assert run(loaded, tmp_path, Selection(start="tokenizer")) == []
     assert run(loaded, tmp_path, Selection(force=("tokenizer",))) == ["tokenizer", "second"]
     assert run(loaded, tmp_path, Selection(force=("manifests",), stop="tokenizer")) == ["manifests", "tokenizer"]
+    assert list(to_run(loaded, tmp_path)) == ["second"]  # it rests on manifests that were made anew
+    with pytest.raises(UserError, match="not among the stages selected"):
+        run(loaded, tmp_path, Selection(only="tokenizer", force=("manifests",)))
     with pytest.raises(UserError, match="did you mean 'tokenizer'"):
         run(loaded, tmp_path, Selection(only="tokeniser"))
     with pytest.raises(UserError, match="does not depend"):

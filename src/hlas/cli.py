@@ -1,5 +1,6 @@
 """The command line: thin. Heavy libraries are imported inside the commands that need them."""
 
+import errno
 import logging
 import os
 import sys
@@ -226,4 +227,13 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)
+        where = error.filename or "input or output"
+        fix = (
+            "free some space" if error.errno == errno.ENOSPC else "check that it is there and that you may write to it"
+        )
+        print(f"error: {where}: {error.strerror or error}\n  fix: {fix}", file=sys.stderr)
         sys.exit(2)

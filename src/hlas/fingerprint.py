@@ -7,6 +7,7 @@ stages it reads, outside inputs. Not among them: workers, device, output paths, 
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from hlas.recipe import Edge, Outside, Recipe, StageSpec
 from hlas.stages import KINDS
 from hlas.yamls import read_yaml
 
+AUDIO = (".mp3", ".wav", ".flac", ".ogg", ".opus")  # a release has a million of them
+NOT_IN_RESULT = ("device",)  # parameters that say where the work is done
+
 
 class Hashes:
     """SHA-256 of outside files, kept by path, size and modification time so that a plan reads nothing twice."""
@@ -24,37 +28,47 @@ class Hashes:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         try:
-            self._known: dict[str, list[Any]] = read_json(cache)
+            known = read_json(cache)
         except (OSError, ValueError):
-            self._known = {}
+            known = {}
+        self._known: dict[str, list[Any]] = known if isinstance(known, dict) else {}
 
     def of_file(self, path: Path) -> str:
         """Hash of one file's bytes."""
         stat = path.stat()
         key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         known = self._known.get(key)
-        if known and known[:2] == state:
+        if isinstance(known, list) and known[:2] == state:
             return str(known[2])
         self._known[key] = [*state, sha256_file(path)]
         if self._cache.parent.is_dir():
-            write_json(self._cache, self._known)
+            with suppress(OSError):  # a cache that cannot be written costs time, not results
+                write_json(self._cache, self._known)
         return str(self._known[key][2])
 
     def of_path(self, path: Path) -> str:
-        """Hash of a file, or of a folder: its tables' bytes, and the sorted names and sizes of all its files."""
+        """Hash of a file, or of a folder: all its bytes, but of audio only the sorted names and sizes."""
         if path.is_file():
             return self.of_file(path)
-        listing: list[tuple[str, int]] = []
-        tables: dict[str, str] = {}
-        for folder, folders, files in os.walk(path):
+        listing: list[tuple[str, int | str]] = []
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, files in os.walk(path, followlinks=True):
+            stat = Path(folder).stat()
+            if (stat.st_dev, stat.st_ino) in seen:  # a link that leads back
+                folders.clear()
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
             folders.sort()
             for name in sorted(files):
                 file = Path(folder, name)
                 relative = str(file.relative_to(path))
-                listing.append((relative, file.stat().st_size if file.exists() else -1))
-                if name.endswith((".tsv", ".json", ".jsonl", ".csv", ".txt")):
-                    tables[relative] = self.of_file(file)
-        return sha256_json([listing, tables])
+                if not file.is_file():
+                    listing.append((relative, "no file"))
+                elif file.suffix.lower() in AUDIO:
+                    listing.append((relative, file.stat().st_size))
+                else:
+                    listing.append((relative, self.of_file(file)))
+        return sha256_json(listing)
 
 
 def ingredients(
@@ -75,7 +89,8 @@ def ingredients(
                 entries.append(_outside(stage, key, item, hashes, missing))
         inputs[key] = entries
     kind = KINDS[stage.kind]
-    out: dict[str, Any] = {"kind": stage.kind, "version": kind.version, "params": dict(stage.plain), "inputs": inputs}
+    params = {key: value for key, value in stage.plain.items() if key not in NOT_IN_RESULT}
+    out: dict[str, Any] = {"kind": stage.kind, "version": kind.version, "params": params, "inputs": inputs}
     if kind.uses_language and recipe.language:
         rules = read_yaml(recipe.language).data
         out["language"] = {k: v for k, v in rules.items() if k != "golden"}

@@ -5,6 +5,7 @@ report's systems) collects them all. A variant is named `stage@key=value`.
 """
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from hlas.errors import UserError
@@ -23,11 +24,19 @@ def expand(stages: Document, errors: list[UserError]) -> Document:
         if not isinstance(foreach, dict) or not all(isinstance(v, list) and v for v in foreach.values()):
             where = stages.place(name, "foreach")
             errors.append(UserError(where, f"{name}.foreach is not a mapping of lists", "foreach: {key: [a, b]}"))
+            body.pop("foreach")
             continue
         axes[name] = {}
         for values in itertools.product(*foreach.values()):
             pairs = dict(zip(foreach, values, strict=True))
             suffix = "".join(f"@{key}={_label(value)}" for key, value in pairs.items())
+            if suffix in axes[name]:
+                where = stages.place(name, "foreach")
+                errors.append(
+                    UserError(
+                        where, f"{name}.foreach: two variants are named '{suffix[1:]}'", "give values that differ"
+                    )
+                )
             axes[name][suffix] = pairs
     if not axes:
         return stages
@@ -38,10 +47,10 @@ def expand(stages: Document, errors: list[UserError]) -> Document:
         if name in trail:  # a circle: reported by the ordering
             return [""]
         if name not in variants:
-            inherited = [suffixes(source, (*trail, name)) for source in _single_sources(stages, name)]
+            inherited = [suffixes(source, (*trail, name)) for source in dict.fromkeys(_single_sources(stages, name))]
             own = list(axes.get(name, {"": {}}))
-            combined = ("".join(dict.fromkeys(parts)) for parts in itertools.product(*inherited, own))
-            variants[name] = list(dict.fromkeys(combined))
+            combined = (_combine(parts) for parts in itertools.product(*inherited, own))
+            variants[name] = list(dict.fromkeys(suffix for suffix in combined if suffix is not None))
         return variants[name]
 
     for name, body in stages.data.items():
@@ -60,6 +69,16 @@ def expand(stages: Document, errors: list[UserError]) -> Document:
             data[name + suffix] = copy
             places.update({(name + suffix, *p[1:]): place for p, place in stages.places.items() if p[:1] == (name,)})
     return Document(data, places, stages.errors)
+
+
+def _combine(parts: Iterable[str]) -> str | None:
+    """One suffix of several; None where they name two values of one key (train on one variant, dev of another)."""
+    chosen: dict[str, str] = {}
+    for part in (p for whole in parts for p in whole.split("@") if p):
+        key = part.partition("=")[0]
+        if chosen.setdefault(key, part) != part:
+            return None
+    return "".join(f"@{part}" for part in chosen.values())
 
 
 def _label(value: Any) -> str:
@@ -82,10 +101,10 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
 
 
 def _reads(stages: Document, name: str) -> dict[str, bool]:
-    """Input key -> whether it takes a list."""
+    """Input key -> whether it collects all variants: only a report does, any other list reads those of its own."""
     body = stages.data[name]
     kind = KINDS.get(str(body.get("uses", name))) if isinstance(body, dict) else None
-    return {key: reads.many for key, reads in kind.reads.items()} if kind else {}
+    return {key: reads.many and kind.names_matter for key, reads in kind.reads.items()} if kind else {}
 
 
 def _single_sources(stages: Document, name: str) -> list[str]:
@@ -118,7 +137,8 @@ def _redirect(key: str, value: Any, suffix: str, suffixes: Any, body: Any, name:
             out.append(item)
             continue
         there = suffixes(source)
-        matching = sorted((s for s in there if s and s in suffix), key=len, reverse=True) or there
+        parts = set(suffix.split("@"))
+        matching = sorted((s for s in there if s and set(s.split("@")) <= parts), key=len, reverse=True) or there
         chosen = there if reads[key] else matching[:1]
         out += [source + s + dot + output for s in chosen]
     return out if isinstance(value, list) or len(out) > 1 else out[0]

@@ -1,6 +1,7 @@
 """From a stage's merged YAML to its typed, frozen parameters; every wrong value is reported with its line."""
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
@@ -39,16 +40,18 @@ def build_params(
     structural: Collection[str],
     context: Mapping[str, Any],
     errors: list[UserError],
+    place: str,
 ) -> tuple[Any, dict[str, Any]] | None:
     """The stage's Params and their JSON form with defaults, or None with the mistakes appended to `errors`.
 
-    `structural` are the keys that the recipe itself reads (uses, spec, inputs): offered as near names.
+    `structural` are the keys that the recipe itself reads (uses, spec, inputs): offered as near names. `place` is where
+    the stage stands, for mistakes that belong to no single key.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     data, problem = resolve_all(document.data, context)
     if problem:
-        errors.append(UserError(document.place(), f"{stage}: {problem}", "set the variable, or give a default"))
+        errors.append(UserError(place, f"{stage}: {problem}", "set the variable, or give a default"))
         return None
     known = {f.name for f in fields(params_class)}
     unknown = [key for key in data if key not in known]
@@ -62,15 +65,31 @@ def build_params(
     except ValidationError as error:
         for item in error.errors():
             path = [p for p in item["loc"] if isinstance(p, str | int)]
-            name = ".".join(map(str, path))
-            given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
-            errors.append(
-                UserError(document.place(*path), f"{stage}.{name}: {item['msg'].lower()}{given}", _fix(item["type"]))
-            )
+            name = ".".join([stage, *map(str, path)])
+            own = item["type"] == "value_error"  # raised by a Params class: its message says all
+            message = item["msg"].removeprefix("Value error, ") if own else item["msg"].lower()
+            given = "" if own or item["type"] == "missing" else f" (given: {item['input']!r})"
+            where = document.place(*path) if path else place
+            errors.append(UserError(where, f"{name}: {message}{given}", "" if own else _fix(item["type"])))
         return None
     if unknown:
         return None
-    return params, adapter.dump_python(params, mode="json")
+    plain = adapter.dump_python(params, mode="python")
+    if unfit := _unfit(plain):
+        key_path, message, fix = unfit
+        errors.append(UserError(document.place(*key_path), f"{'.'.join([stage, *map(str, key_path)])}: {message}", fix))
+        return None
+    return params, json.loads(json.dumps(plain))
+
+
+def _unfit(value: Any, path: tuple[str | int, ...] = ()) -> tuple[tuple[str | int, ...], str, str] | None:
+    """The first value that has no place in a fingerprint: (key path, problem, fix)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return path, f"{value} is not a finite number", "give a number, or leave the key out"
+    if isinstance(value, str) and "${" in value:
+        return path, f"'{value}' would be resolved only when the stage runs", "write the value itself"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((found for key, item in items if (found := _unfit(item, (*path, key)))), None)
 
 
 def _fix(error_type: str) -> str:

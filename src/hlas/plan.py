@@ -55,6 +55,10 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
     hashes = Hashes(runs / "store" / ".hashes.json")
     selected = _selected(recipe, selection)
     forced = _downstream(recipe, selection.force)
+    if unselected := [name for name in selection.force if name not in selected]:
+        raise UserError(
+            "--force", f"'{unselected[0]}' is not among the stages selected", "widen --from, --to or --only"
+        )
     fingerprints: dict[str, str] = {}
     planned = []
     for stage in recipe.stages:

@@ -5,7 +5,7 @@ own keys -> interpolations -> typed parameters and inputs -> order by data flow.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from hlas.errors import UserError, UserErrors, did_you_mean
 from hlas.foreach import expand
+from hlas.manifests.text import load_language
 from hlas.params import build_params, resolve
 from hlas.paths import project_root, shown
 from hlas.stages import KINDS, Kind, Reads
@@ -22,6 +23,7 @@ from hlas.yamls import Document, KeyPath, merge, parse_value, read_extended, sub
 
 TOP_KEYS = {"name", "description", "language", "stages"}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+RESERVED = {"logs", *(name for kind in KINDS.values() for name in kind.publishes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
         if key not in TOP_KEYS:
             errors.append(UserError(document.place(key), f"unknown key '{key}'", did_you_mean(key, TOP_KEYS)))
     name = document.data.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name == "store":
         errors.append(
             UserError(
                 document.place("name"), f"'name' is {name!r}", "give the recipe a name of letters, digits, - and _"
@@ -101,7 +103,14 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
     language = _language_path(document, errors)
     stages_document = sub_document(document, "stages")
     if not stages_document.data:
-        errors.append(UserError(document.place("stages"), "no stages", "write 'stages:' with one stage a key"))
+        problem = "'stages' is not a mapping" if document.data.get("stages") else "no stages"
+        errors.append(UserError(document.place("stages"), problem, "write 'stages:' with one stage a key"))
+    for key in stages_document.data:
+        if not NAME.fullmatch(key) or key in RESERVED:
+            problem = f"'{key}' cannot be a stage's name"
+            errors.append(
+                UserError(stages_document.place(key), problem, "use letters, digits, - and _, and no result's name")
+            )
     stages_document = expand(stages_document, errors)
     context = {k: v for k, v in document.data.items() if k != "stages"}
     stages = [_stage(key, stages_document, context, errors) for key in stages_document.data]
@@ -127,10 +136,15 @@ def _with_settings(document: Document, settings: Iterable[str]) -> Document:
             raise UserError(where, "not of the form STAGE.key=value", "for example --set train.trainer.max_epochs=5")
         stages = document.data.get("stages")
         if not isinstance(stages, dict) or keys[0] not in stages:
-            raise UserError(where, f"no stage '{keys[0]}'", did_you_mean(keys[0], stages or ()))
+            known = stages if isinstance(stages, dict) else ()
+            raise UserError(where, f"no stage '{keys[0]}'", did_you_mean(keys[0], known))
+        if not isinstance(stages[keys[0]] or {}, dict):
+            raise UserError(
+                document.place("stages", keys[0]), f"stage '{keys[0]}' is not a mapping", "write {key: value, …}"
+            )
         try:
             value = parse_value(text)
-        except YAMLError as error:
+        except (YAMLError, ValueError, KeyError, TypeError) as error:
             raise UserError(where, f"not a YAML value: {text}", "quote it if it is text") from error
         kind = KINDS.get(str((stages[keys[0]] or {}).get("uses", keys[0])))
         if kind and len(keys) == 2 and (keys[1] in kind.reads or keys[1] in kind.specs):
@@ -147,7 +161,11 @@ def _from_current_folder(value: Any) -> Any:
     """Paths given on the command line start at the current folder."""
     if isinstance(value, list):
         return [_from_current_folder(v) for v in value]
-    return str(Path.cwd() / value) if isinstance(value, str) and "/" in value and "${" not in value else value
+    return (
+        str(Path.cwd() / Path(value).expanduser())
+        if isinstance(value, str) and "/" in value and "${" not in value
+        else value
+    )
 
 
 def _language_path(document: Document, errors: list[UserError]) -> Path | None:
@@ -159,6 +177,12 @@ def _language_path(document: Document, errors: list[UserError]) -> Path | None:
         near = did_you_mean(path.name, [p.name for p in (project_root() / "manifests/languages").glob("*.yaml")])
         errors.append(UserError(document.place("language"), f"no language file '{value}'", near))
         return None
+    try:
+        load_language(path)
+    except UserErrors as several:
+        errors.extend(several.errors)
+    except UserError as error:
+        errors.append(error)
     return path
 
 
@@ -177,7 +201,10 @@ def _stage(name: str, stages: Document, context: Mapping[str, Any], errors: list
         errors.append(UserError(stages.place(name, "uses"), f"no stage kind '{kind_name}'", fix))
         return None
     own = sub_document(stages, name)
-    inputs = {key: _inputs(name, key, reads, kind_name, own, context, errors) for key, reads in kind.reads.items()}
+    inputs = {
+        key: _inputs(name, key, reads, kind_name, stages.data, own, context, errors)
+        for key, reads in kind.reads.items()
+    }
     parameters = _parameters(name, kind_name, kind, own, context, errors)
     if parameters is None:
         return None
@@ -189,6 +216,7 @@ def _inputs(
     key: str,
     reads: Reads,
     kind_name: str,
+    names: Collection[str],
     own: Document,
     context: Mapping[str, Any],
     errors: list[UserError],
@@ -218,14 +246,22 @@ def _inputs(
                     UserError(here, f"{stage}.{key}: '{item}' is a path", f"this input takes {_takes(reads)}")
                 )
                 continue
-            out.append(Outside(None if text is None else project_root() / text, item))
-        elif problem:
+            out.append(Outside(None if text is None else project_root() / Path(text).expanduser(), item))
+        elif text is None:
             errors.append(
                 UserError(here, f"{stage}.{key}: {problem}", "set it, or give a default: ${oc.env:NAME,default}")
             )
         else:
-            out.append(Edge(*item.partition(".")[::2]))
+            out.append(_edge(text, names))
     return tuple(out)
+
+
+def _edge(text: str, names: Collection[str]) -> Edge:
+    """'stage' or 'stage.output'; a variant's name may hold dots itself (train@lr=0.01)."""
+    head, dot, tail = text.rpartition(".")
+    if text in names or not dot:
+        return Edge(text)
+    return Edge(head, tail)
 
 
 def _takes(reads: Reads) -> str:
@@ -262,7 +298,7 @@ def _parameters(
         return None
     params_class = import_module(kind.module).Params
     known = {*structural, "foreach"}
-    return build_params(params_class, name, merged, known, context, errors)
+    return build_params(params_class, name, merged, known, context, errors, own.place())
 
 
 def _neighbours(written: str) -> tuple[str, list[str]]:

@@ -94,6 +94,8 @@ def _make(p: Planned, recipe: Recipe, made: Mapping[str, Path], home: Path, work
             environment={**environment(), "code": code_hash(kind.module), "command": " ".join(["hlas", *sys.argv[1:]])},
         )
         store.write_record(partial, record)
+        if p.folder.exists():
+            store.forget_dependents(p.folder)
         _swap(partial, p.folder)
         LOG.info("%s: done in %.1f s -> %s", p.stage.name, seconds, shown(p.folder))
 

@@ -77,6 +77,21 @@ def read_record(folder: Path) -> Record:
         ) from error
 
 
+def forget_dependents(folder: Path) -> None:
+    """Make every stored result that rests on `folder` unfinished, as that is about to be made anew (`--force`)."""
+    for record_path in folder.parent.glob(f"*/{RECORD}"):
+        if record_path.is_file() and any(folder.name == path.name for path, _ in _sources(record_path.parent)):
+            forget_dependents(record_path.parent)
+            record_path.unlink(missing_ok=True)
+
+
+def _sources(folder: Path) -> Iterator[tuple[Path, Source]]:
+    for sources in read_record(folder).inputs.values():
+        for source in sources:
+            if source.folder:
+                yield folder.parent / source.folder, source
+
+
 def ancestors(folder: Path) -> Iterator[tuple[Path, Record]]:
     """The stage in `folder` and every stage it was made from, each once, nearest first."""
     seen: set[Path] = set()
@@ -88,4 +103,4 @@ def ancestors(folder: Path) -> Iterator[tuple[Path, Record]]:
         seen.add(current)
         record = read_record(current)
         yield current, record
-        queue += [current.parent / s.folder for sources in record.inputs.values() for s in sources if s.folder]
+        queue += [path for path, _ in _sources(current)]

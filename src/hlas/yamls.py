@@ -15,6 +15,7 @@ from hlas.errors import UserError
 from hlas.paths import project_root, shown
 
 KeyPath = tuple[str | int, ...]
+MOST_KEYS = 100_000
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -77,6 +78,8 @@ def read_yaml(path: Path) -> Document:
 
 
 def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, str], errors: list[UserError]) -> Any:
+    if len(places) > MOST_KEYS:
+        raise UserError(file, f"more than {MOST_KEYS:,} keys", "do aliases (*name) multiply one another?")
     if len(path) > 40:
         raise UserError(file, "nested more than 40 deep", "does an alias (*name) hold itself?")
     if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
@@ -99,7 +102,7 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, str]
         return [_build(item, (*path, i), file, places, errors) for i, item in enumerate(node.value)]
     try:
         return _Loader("").construct_object(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         where = f"{file}:{node.start_mark.line + 1}"
         errors.append(UserError(where, f"cannot read the value '{node.value}': {error}", "quote it if it is text"))
         return None

@@ -51,7 +51,9 @@ def read_language(path: Path) -> Language:
     document = read_yaml(path)
     errors = list(document.errors)
     without_golden = {key: value for key, value in document.data.items() if key != "golden"}
-    built = build_params(_Keys, "language", Document(without_golden, document.places), ("golden",), {}, errors)
+    built = build_params(
+        _Keys, "language", Document(without_golden, document.places), ("golden",), {}, errors, document.place()
+    )
     _golden(document, errors)
     if built is None:
         raise UserErrors(errors)

@@ -16,17 +16,16 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
         self.path, self.journal = path, log  # not `log`: Lightning binds that name itself
-        self.rows: list[dict[str, Any]] = []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]  # of an interrupted run
         self._started = 0.0
         self._losses: list[float] = []
 
     def on_train_start(self, trainer: Any, model: Any) -> None:
-        """Take up the epochs of the interrupted run."""
-        if self.path.is_file():
-            rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
-            if self.rows:
-                self.journal.info("goes on after epoch %d", self.rows[-1]["epoch"])
+        """Drop the epochs that are done again."""
+        self.rows = [row for row in self.rows if row["epoch"] < trainer.current_epoch]
+        if self.rows:
+            self.journal.info("goes on after epoch %d", self.rows[-1]["epoch"] + 1)
 
     def on_train_epoch_start(self, trainer: Any, model: Any) -> None:
         """Start the epoch's clock."""
@@ -60,11 +59,9 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
             row["seconds"],
         )
 
-    def epoch_of(self, wer: float) -> int | None:
-        """The epoch with that dev WER."""
-        return next(
-            (row["epoch"] for row in self.rows if row["dev_wer"] is not None and abs(row["dev_wer"] - wer) < 1e-5), None
-        )
+    def best(self) -> dict[str, Any]:
+        """The epoch with the lowest dev WER, the first of equals."""
+        return min((row for row in self.rows if row["dev_wer"] is not None), key=lambda row: float(row["dev_wer"]))
 
 
 def _rounded(value: Any) -> float | None:

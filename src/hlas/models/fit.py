@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hlas.errors import UserError
 from hlas.tokenizers.stage import Labels
 
 MONITOR = "val_wer"  # NeMo's name of the dev WER
+_WER_IN_NAME = re.compile(r"val_wer=([0-9.]+[0-9])")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class FitResult:
     parameters: int
     epochs: int
     steps: int
-    best_dev_wer: float | None
-    best_epoch: int | None
+    best_dev_wer: float
+    best_epoch: int
     device: str
     precision: str
     decoder: str  # 'new', or 'kept' from the model that it started from
@@ -61,7 +63,7 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
     last = job.folder / "checkpoints" / "last.ckpt"
     best = ModelCheckpoint(
         dirpath=job.folder / "checkpoints",
-        filename="{epoch:03d}-{val_wer:.4f}",
+        filename="{epoch:03d}-{val_wer:.6f}",
         monitor=MONITOR,
         mode="min",
         save_top_k=1,
@@ -111,26 +113,34 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
             "halve model.train_ds.batch_size and double trainer.accumulate_grad_batches, or lower train_ds.max_duration"
         )
         raise UserError("train", "the GPU is out of memory", fix) from error
-    if not best.best_model_path:
+    chosen = best_checkpoint(job.folder / "checkpoints")
+    if chosen is None:
         raise UserError(
             "train",
             "no epoch was validated",
             "give it at least one whole epoch (trainer.max_epochs, check_val_every_n_epoch)",
         )
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
+    state = torch.load(chosen, map_location="cpu", weights_only=False)["state_dict"]
     model.load_state_dict(state)
     _save(model, job.folder / "model.nemo")
-    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, float(best.best_model_score))
+    best_row = curve.best()
+    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, best_row["dev_wer"])
     return FitResult(
         parameters,
         int(trainer.current_epoch),
         int(trainer.global_step),
-        round(float(best.best_model_score), 6),
-        curve.epoch_of(float(best.best_model_score)),
+        best_row["dev_wer"],
+        best_row["epoch"],
         torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         precision,
         "kept" if kept else "new",
     )
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the lowest dev WER in its name: Lightning forgets it when a resumed folder has moved."""
+    named = [(float(match[1]), path) for path in folder.glob("*.ckpt") if (match := _WER_IN_NAME.search(path.name))]
+    return min(named)[1] if named else None
 
 
 def _precision(wanted: str, torch: Any) -> str:

@@ -30,8 +30,6 @@ class CtcModel:
         """Restore a `.nemo` file; `device` is 'auto', 'cpu' or 'cuda'."""
         if not path.is_file():
             raise UserError(str(path), "no such model file", "name a .nemo file")
-        import tarfile
-
         from hlas.models.nemo_quiet import import_asr
 
         nemo_asr = import_asr()
@@ -40,7 +38,7 @@ class CtcModel:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
             model = nemo_asr.models.ASRModel.restore_from(str(path), map_location=torch.device(chosen))
-        except (tarfile.TarError, EOFError, OSError, KeyError, RuntimeError) as error:
+        except Exception as error:  # a broken file fails in NeMo, torch, tarfile, YAML or Hydra, each in its own way
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 str(path), f"not a NeMo model that can be restored: {first}", "check that the file is whole"

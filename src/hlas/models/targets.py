@@ -1,17 +1,16 @@
-"""The classes that a model YAML may name by `_target_`: nothing else is ever imported from a YAML."""
+"""What a model YAML may name: classes of NeMo's ASR collection and nothing else, and no command as a data source."""
 
+import re
 from typing import Any
 
-ALLOWED = (
-    "nemo.collections.asr.modules.",
-    "nemo.collections.asr.models.EncDecCTCModel",
-    "nemo.collections.asr.losses.",
-    "hlas.models.",
-)
+ALLOWED = re.compile(r"nemo\.collections\.asr\.(modules|losses|models)\.[A-Z]\w*")
+COMMAND = re.compile(r"\s*pipe:|.*://")  # webdataset runs the one and fetches the other
 
 
 def check_targets(data: Any, path: str = "") -> None:
-    """Raise ValueError naming the first `_target_` (or `target`) that is not on the allow-list."""
+    """Raise ValueError naming the first class that is not on the allow-list, or the first source that is a command."""
+    if isinstance(data, str) and COMMAND.match(data):
+        raise ValueError(f"{path}: '{data}' is not a file")
     if isinstance(data, list):
         for i, item in enumerate(data):
             check_targets(item, f"{path}[{i}]")
@@ -20,6 +19,10 @@ def check_targets(data: Any, path: str = "") -> None:
         return
     for key, value in data.items():
         here = f"{path}.{key}" if path else str(key)
-        if key in ("_target_", "target", "cls") and not (isinstance(value, str) and value.startswith(ALLOWED)):
-            raise ValueError(f"{here}: '{value}' is not allowed; allowed are classes of {', '.join(ALLOWED)}")
+        if key in ("_target_", "target", "cls", "classpath") and not (
+            isinstance(value, str) and ALLOWED.fullmatch(value)
+        ):
+            raise ValueError(
+                f"{here}: '{value}' is not allowed; classes of nemo.collections.asr.modules and .losses are"
+            )
         check_targets(value, here)
