@@ -12,6 +12,7 @@ import soundfile
 
 from hlas.errors import UserError, UserErrors
 from hlas.fingerprint import Hashes
+from hlas.paths import project_root
 from hlas.plan import Selection, make_plan
 from hlas.recipe import Recipe, load_recipe
 from hlas.runner import run_recipe
@@ -246,6 +247,7 @@ def test_help_and_plan_import_neither_torch_nor_nemo(recipe: Path, tmp_path: Pat
         "except SystemExit: pass\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules} & {'torch', 'nemo', 'lightning', 'numpy'}))\n"
     )
-    for arguments in (["--help"], ["plan", str(recipe), "--runs", str(tmp_path / "runs")]):
+    demo = str(project_root() / "recipes/demo.yaml")
+    for arguments in (["--help"], *(["plan", r, "--runs", str(tmp_path / "runs")] for r in (str(recipe), demo))):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", arguments

@@ -2,14 +2,16 @@
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hlas.decode.logprobs import Vocabulary, log_probs_writer, write_vocabulary
 from hlas.errors import UserError
 from hlas.files import write_json
 from hlas.manifests.rows import Row, audio_path, read_manifest, rebase
 from hlas.progress import track
 from hlas.stage import Input, Stage, Summary
+
+if TYPE_CHECKING:
+    from hlas.decode.logprobs import Vocabulary
 
 MOST_FOREIGN = 0.5  # share of reference characters that no label spells from which on the model is a wrong one
 
@@ -30,6 +32,7 @@ def split_name(item: Input) -> str:
 
 def run(params: Params, stage: Stage) -> Summary:
     """Write the files that hlas.decode.logprobs describes, one split an input."""
+    from hlas.decode.logprobs import log_probs_writer, write_vocabulary
     from hlas.manifests.audio import load_audio
     from hlas.models.nemo_ctc import CtcModel, batches
 
@@ -72,7 +75,7 @@ def run(params: Params, stage: Stage) -> Summary:
     return {"splits": names, "device": model.device, "labels": len(model.vocabulary.tokens), "timing": timing}
 
 
-def foreign_share(rows: list[Row], vocabulary: Vocabulary) -> float:
+def foreign_share(rows: list[Row], vocabulary: "Vocabulary") -> float:
     """Share of the references' characters that no label holds."""
     known = set("".join(vocabulary.tokens)) | {" "}
     text = "".join(row.text for row in rows)
