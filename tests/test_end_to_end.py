@@ -80,6 +80,18 @@ def test_a_second_run_makes_nothing_and_a_new_search_only_what_follows(runs: Pat
     assert "changed: width" in done.stdout
 
 
+def test_an_older_report_does_not_stand_for_a_newer_recipe(runs: Path) -> None:
+    home = runs / "tiny"
+    changed = ["--runs", str(runs), "--set", "report.utterances=3"]
+    done = hlas("run", RECIPE, *changed, "--to", "lm")
+    assert done.returncode == 0, done.stderr
+    assert not (home / "report.html").exists()
+    assert (home / "report" / "report.html").is_file()
+    assert "report: " not in done.stdout
+    assert hlas("run", RECIPE, "--runs", str(runs)).returncode == 0
+    assert (home / "report.html").is_file()
+
+
 def test_transcribe_takes_the_trained_model(runs: Path, tmp_path: Path) -> None:
     home = runs / "tiny"
     clips = [audio_path(r, home / "manifests") for r in read_manifest(home / "manifests" / "test.jsonl")[:2]]

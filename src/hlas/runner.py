@@ -39,6 +39,10 @@ def run_recipe(recipe: Recipe, runs: Path, selection: Selection, workers: int) -
         yaml.safe_dump(dict(recipe.resolved), file, allow_unicode=True, sort_keys=False)
     made = {p.stage.name: p.folder for p in planned}
     for p in planned:
+        if not p.made:  # an older report must not stand beside this recipe.resolved.yaml; the stage's link keeps it
+            for name in KINDS[p.stage.kind].publishes:
+                (home / name).unlink(missing_ok=True)
+    for p in planned:
         if p.runs:
             _make(p, recipe, made, home, workers)
         elif p.selected:
