@@ -171,3 +171,11 @@ def test_load_audio_gives_mono_floats_at_the_wanted_rate(tmp_path: Path) -> None
     (tmp_path / "b.wav").write_bytes(b"no audio")
     with pytest.raises(UserError, match="cannot be decoded"):
         load_audio(tmp_path / "b.wav", 16000)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0), np.array([0.1, np.nan]), np.array([np.inf, 0.0])])
+def test_audio_without_sound_values_is_refused(tmp_path: Path, samples: np.ndarray) -> None:
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"odd\.wav: holds"):
+        load_audio(path, 16000)

@@ -102,6 +102,9 @@ def load_audio(path: Path, sample_rate_hz: int) -> npt.NDArray[np.float32]:
         samples, rate = _decode(path, data, scan_mp3(data))
     except (OSError, *_DECODE_ERRORS) as error:
         raise UserError(str(path), f"cannot be decoded: {error}", "give a WAV, FLAC, OGG or MP3 file") from error
+    if not samples.size or not np.isfinite(samples).all():
+        problem = "holds no samples" if not samples.size else "holds samples that are no numbers (NaN or infinite)"
+        raise UserError(str(path), problem, "record or convert it again")
     return _mono(samples, rate, sample_rate_hz)
 
 
