@@ -90,6 +90,10 @@ def test_an_older_report_does_not_stand_for_a_newer_recipe(runs: Path) -> None:
     assert "report: " not in done.stdout
     assert hlas("run", RECIPE, "--runs", str(runs)).returncode == 0
     assert (home / "report.html").is_file()
+    assert hlas("run", RECIPE, "--runs", str(runs), "--force", "lm", "--to", "lm").returncode == 0
+    assert not (home / "report.html").exists()  # it rested on the LM that was made anew
+    assert hlas("run", RECIPE, "--runs", str(runs)).returncode == 0
+    assert (home / "report.html").is_file()
 
 
 def test_transcribe_takes_the_trained_model(runs: Path, tmp_path: Path) -> None:

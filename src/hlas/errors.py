@@ -11,6 +11,11 @@ class UserError(Exception):
         super().__init__(where, problem, fix)
         self.where, self.problem, self.fix = where, problem, fix
 
+    @property
+    def errors(self) -> tuple["UserError", ...]:
+        """The error itself; UserErrors has several."""
+        return (self,)
+
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}" + (f"\n  fix: {self.fix}" if self.fix else "")
 
@@ -19,11 +24,16 @@ class UserErrors(UserError):
     """Several errors found in one pass, so that they are mended in one pass."""
 
     def __init__(self, errors: Iterable[UserError]) -> None:
-        self.errors = tuple(errors)
-        super().__init__(f"{len(self.errors)} errors", "")
+        self._errors = tuple({str(error): error for error in errors}.values())  # each once, in the order found
+        super().__init__(f"{len(self._errors)} errors", "")
+
+    @property
+    def errors(self) -> tuple[UserError, ...]:
+        """The errors, each once."""
+        return self._errors
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        return "\n".join(str(error) for error in self._errors)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

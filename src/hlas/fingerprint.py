@@ -32,6 +32,7 @@ class Hashes:
         except (OSError, ValueError):
             known = {}
         self._known: dict[str, list[Any]] = known if isinstance(known, dict) else {}
+        self._fresh = False
 
     def of_file(self, path: Path) -> str:
         """Hash of one file's bytes."""
@@ -41,10 +42,14 @@ class Hashes:
         if isinstance(known, list) and known[:2] == state:
             return str(known[2])
         self._known[key] = [*state, sha256_file(path)]
-        if self._cache.parent.is_dir():
+        self._fresh = True
+        return str(self._known[key][2])
+
+    def save(self) -> None:
+        """Keep what was hashed for the next plan; nothing is written where there is no store yet."""
+        if self._fresh and self._cache.parent.is_dir():
             with suppress(OSError):  # a cache that cannot be written costs time, not results
                 write_json(self._cache, self._known)
-        return str(self._known[key][2])
 
     def of_path(self, path: Path) -> str:
         """Hash of a file, or of a folder: all its bytes, but of audio only the sorted names and sizes."""

@@ -1,10 +1,11 @@
 """`foreach: {freeze: [none, encoder]}` on a stage: one variant each, carried on to the stages that read it.
 
-A stage that reads a variant by a single input gets one variant of its own for each; an input that takes a list (the
-report's systems) collects them all. A variant is named `stage@key=value`.
+A stage that reads a variant gets one variant of its own for each; only a report collects them all in its lists. A
+variant is named `stage@key=value`.
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,12 +61,12 @@ def expand(stages: Document, errors: list[UserError]) -> Document:
                 copy.pop("foreach", None)
                 copy.setdefault("uses", name)
                 for own, pairs in axes.get(name, {}).items():
-                    if suffix.endswith(own):
+                    if _parts(own) <= _parts(suffix):
                         for key, value in pairs.items():
                             _set(copy, key.split("."), value)
             if isinstance(copy, dict):
                 for key, value in copy.items():
-                    copy[key] = _redirect(key, value, suffix, suffixes, copy, name, stages)
+                    copy[key] = _redirect(key, value, suffix, suffixes, name, stages)
             data[name + suffix] = copy
             places.update({(name + suffix, *p[1:]): place for p, place in stages.places.items() if p[:1] == (name,)})
     return Document(data, places, stages.errors)
@@ -82,15 +83,12 @@ def _combine(parts: Iterable[str]) -> str | None:
 
 
 def _label(value: Any) -> str:
-    return (
-        str(value)
-        .replace("/", "_")
-        .replace(" ", "")
-        .replace("{", "")
-        .replace("}", "")
-        .replace("'", "")
-        .replace(":", "_")
-    )
+    """A value as a part of a name: what separates names and paths becomes '_'."""
+    return re.sub(r"[/:@=]", "_", re.sub(r"[ {}']", "", str(value)))
+
+
+def _parts(suffix: str) -> set[str]:
+    return set(suffix.split("@")) - {""}
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -124,7 +122,7 @@ def _single_sources(stages: Document, name: str) -> list[str]:
     return [source for source in single if source not in collected]
 
 
-def _redirect(key: str, value: Any, suffix: str, suffixes: Any, body: Any, name: str, stages: Document) -> Any:
+def _redirect(key: str, value: Any, suffix: str, suffixes: Any, name: str, stages: Document) -> Any:
     """Point an input at the variant that belongs to this one, or at all of them where it takes a list."""
     reads = _reads(stages, name)
     if key not in reads:
@@ -137,8 +135,7 @@ def _redirect(key: str, value: Any, suffix: str, suffixes: Any, body: Any, name:
             out.append(item)
             continue
         there = suffixes(source)
-        parts = set(suffix.split("@"))
-        matching = sorted((s for s in there if s and set(s.split("@")) <= parts), key=len, reverse=True) or there
+        matching = sorted((s for s in there if s and _parts(s) <= _parts(suffix)), key=len, reverse=True) or there
         chosen = there if reads[key] else matching[:1]
         out += [source + s + dot + output for s in chosen]
     return out if isinstance(value, list) or len(out) > 1 else out[0]

@@ -67,7 +67,7 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
         fingerprints[stage.name] = fingerprint
         folder = runs / "store" / store.folder_name(stage.kind, fingerprint)
         made = store.is_done(folder)
-        last = _last(runs / recipe.name / stage.name, folder)
+        last = store.read_record(folder) if made else _previous(runs / recipe.name / stage.name)
         planned.append(
             Planned(
                 stage,
@@ -79,30 +79,29 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
                 stage.name in forced,
                 () if made or last is None else tuple(_named(changed(last.ingredients, parts))),
                 last.seconds if last else None,
-                _warning(stage, folder) if made else "",
+                _warning(stage, last) if made and last else "",
                 tuple(missing),
             )
         )
+    hashes.save()
     return planned
 
 
-def _last(link: Path, folder: Path) -> store.Record | None:
-    for place in (folder, link):
-        if store.is_done(place):
-            try:
-                return store.read_record(place)
-            except UserError:
-                return None
-    return None
+def _previous(link: Path) -> store.Record | None:
+    """The record of what the stage was before, if that is still there and legible."""
+    try:
+        return store.read_record(link)
+    except UserError:
+        return None
 
 
 def _named(changes: Iterable[str]) -> Iterable[str]:
     return dict.fromkeys(c.removeprefix("params.").replace("inputs.", "input ") for c in changes)
 
 
-def _warning(stage: StageSpec, folder: Path) -> str:
+def _warning(stage: StageSpec, record: store.Record) -> str:
     now = code_hash(KINDS[stage.kind].module)
-    then = store.read_record(folder).environment.get("code")
+    then = record.environment.get("code")
     if then and now != then:
         return f"the code of '{stage.kind}' changed since, its VERSION did not; --force {stage.name} makes it anew"
     return ""
@@ -156,4 +155,4 @@ def check_ready(planned: list[Planned]) -> None:
                 fix = f"run the recipe with --to {edge.stage} first"
                 errors.append(UserError(p.stage.place, f"{p.stage.name} needs '{edge.stage}', which is not made", fix))
     if errors:
-        raise UserErrors(dict.fromkeys(errors))
+        raise UserErrors(errors)

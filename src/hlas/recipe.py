@@ -123,7 +123,7 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
             )
     ordered = [] if errors else _topological(list(known.values()), errors)
     if errors:
-        raise UserErrors(dict.fromkeys(errors))
+        raise UserErrors(errors)
     return Recipe(str(name), path, language, tuple(ordered), document.data, _notes(ordered))
 
 
@@ -179,10 +179,8 @@ def _language_path(document: Document, errors: list[UserError]) -> Path | None:
         return None
     try:
         load_language(path)
-    except UserErrors as several:
-        errors.extend(several.errors)
     except UserError as error:
-        errors.append(error)
+        errors.extend(error.errors)
     return path
 
 
@@ -277,16 +275,16 @@ def _parameters(
     spec_key = next((key for key in kind.specs if own.data.get(key) is not None), None)
     merged = overlay
     if spec_key is not None:
+        written = str(own.data[spec_key])
+        path = project_root() / written
+        if not path.is_file():
+            fix = did_you_mean(written, map(shown, path.parent.glob("*.yaml"))) or "check the path"
+            errors.append(UserError(own.place(spec_key), f"{name}.{spec_key}: no such file '{written}'", fix))
+            return None
         try:
-            merged = merge(read_extended(project_root() / str(own.data[spec_key])), overlay)
+            merged = merge(read_extended(path), overlay)
         except UserError as error:
-            fix = did_you_mean(*_neighbours(str(own.data[spec_key]))) or error.fix
-            problem = (
-                f"{name}.{spec_key}: {error.problem} '{own.data[spec_key]}'"
-                if "no such" in error.problem
-                else str(error)
-            )
-            errors.append(UserError(own.place(spec_key), problem, fix))
+            errors.extend(error.errors)
             return None
         errors.extend(merged.errors)
     elif kind.needs_spec:
@@ -299,12 +297,6 @@ def _parameters(
     params_class = import_module(kind.module).Params
     known = {*structural, "foreach"}
     return build_params(params_class, name, merged, known, context, errors, own.place())
-
-
-def _neighbours(written: str) -> tuple[str, list[str]]:
-    path = project_root() / written
-    files = [shown(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    return written, files
 
 
 def _check_edges(stage: StageSpec, known: Mapping[str, StageSpec], written: set[str], errors: list[UserError]) -> None:
@@ -326,21 +318,9 @@ def _check_edges(stage: StageSpec, known: Mapping[str, StageSpec], written: set[
                 errors.append(
                     UserError(where, f"{stage.name}.{key}: '{edge.stage}' has no output '{edge.output}'", fix)
                 )
-            elif not _accepts(reads, source.kind, edge.output):
+            elif not reads.accepts(source.kind, edge.output):
                 made = f"'{edge}' is a {source.kind}{'.' + edge.output if edge.output else ''}"
                 errors.append(UserError(where, f"{stage.name}.{key}: {made}", f"it takes {_takes(reads)}"))
-
-
-def _accepts(reads: Reads, kind: str, output: str) -> bool:
-    for edge in reads.edges:
-        edge_kind, _, edge_output = edge.partition(".")
-        if edge_kind == kind and (edge_output == output or (edge_output == "*" and output)):
-            return True
-        if (
-            edge_kind == kind and not output and edge_output not in ("", "*")
-        ):  # one output is meant: it need not be named
-            return True
-    return False
 
 
 def _topological(stages: list[StageSpec], errors: list[UserError]) -> list[StageSpec]:

@@ -39,7 +39,8 @@ def run_recipe(recipe: Recipe, runs: Path, selection: Selection, workers: int) -
         yaml.safe_dump(dict(recipe.resolved), file, allow_unicode=True, sort_keys=False)
     made = {p.stage.name: p.folder for p in planned}
     for p in planned:
-        if not p.made:  # an older report must not stand beside this recipe.resolved.yaml; the stage's link keeps it
+        # an older report must not stand beside this recipe.resolved.yaml; the stage's link keeps it
+        if p.forced or not p.made:
             for name in KINDS[p.stage.kind].publishes:
                 (home / name).unlink(missing_ok=True)
     for p in planned:
@@ -47,7 +48,7 @@ def run_recipe(recipe: Recipe, runs: Path, selection: Selection, workers: int) -
             _make(p, recipe, made, home, workers)
         elif p.selected:
             LOG.info("%s: made already%s", p.stage.name, f" ({p.last_seconds:.0f} s)" if p.last_seconds else "")
-        if p.made or p.runs:
+        if store.is_done(p.folder):  # a forced stage leaves what rests on it unfinished
             _publish(p, home)
     return planned
 

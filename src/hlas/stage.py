@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hlas.errors import UserError
 from hlas.manifests.text import Language
 
 Summary = dict[str, Any]  # JSON values; goes into stage.json, and its 'counts' are shown in the log
@@ -51,6 +52,15 @@ class Stage:
         """The input of that name, or None where the recipe gives none."""
         items = self.inputs.get(name, ())
         return items[0] if items else None
+
+    def splits(self, name: str) -> dict[str, Path]:
+        """The manifests of that input by split: the edge's output, else the file's name."""
+        items = self.inputs[name]
+        out = {item.output or item.path.stem: item.path for item in items}
+        if len(out) < len(items):
+            problem = f"two manifests have one name; there are: {', '.join(out)}"
+            raise UserError(f"{self.name}.{name}", problem, "name each split once; a file's name is its split's")
+        return out
 
     def need_language(self) -> Language:
         """The recipe's language; the recipe's check has made sure that it is there."""

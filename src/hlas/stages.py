@@ -19,8 +19,16 @@ class Reads:
     many: bool = False  # a list is allowed
     required: bool = True
 
+    def accepts(self, kind: str, output: str) -> bool:
+        """Whether an edge to that output ('' = none is named) of a stage of that kind will do."""
+        meant = self.output_meant(kind, output)
+        return f"{kind}.{meant}".rstrip(".") in self.edges or (bool(meant) and f"{kind}.*" in self.edges)
+
     def output_meant(self, kind: str, output: str) -> str:
-        """The output that an edge to a stage of that kind stands for; '' = the stage's folder."""
+        """The output that an edge to a stage of that kind stands for; '' = the stage's folder.
+
+        Where only one output will do, it need not be named.
+        """
         named = [edge.partition(".")[2] for edge in self.edges if edge.partition(".")[0] == kind]
         return output or next((name for name in named if name != "*"), "")
 

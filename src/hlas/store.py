@@ -80,16 +80,15 @@ def read_record(folder: Path) -> Record:
 def forget_dependents(folder: Path) -> None:
     """Make every stored result that rests on `folder` unfinished, as that is about to be made anew (`--force`)."""
     for record_path in folder.parent.glob(f"*/{RECORD}"):
-        if record_path.is_file() and any(folder.name == path.name for path, _ in _sources(record_path.parent)):
+        if record_path.is_file() and any(folder.name == source.name for source in _sources(record_path.parent)):
             forget_dependents(record_path.parent)
             record_path.unlink(missing_ok=True)
 
 
-def _sources(folder: Path) -> Iterator[tuple[Path, Source]]:
-    for sources in read_record(folder).inputs.values():
-        for source in sources:
-            if source.folder:
-                yield folder.parent / source.folder, source
+def _sources(folder: Path, record: Record | None = None) -> list[Path]:
+    """The folders that a finished stage was made from."""
+    inputs = (record or read_record(folder)).inputs
+    return [folder.parent / source.folder for sources in inputs.values() for source in sources if source.folder]
 
 
 def ancestors(folder: Path) -> Iterator[tuple[Path, Record]]:
@@ -103,4 +102,4 @@ def ancestors(folder: Path) -> Iterator[tuple[Path, Record]]:
         seen.add(current)
         record = read_record(current)
         yield current, record
-        queue += [path for path, _ in _sources(current)]
+        queue += _sources(current, record)

@@ -39,42 +39,42 @@ def spec_files() -> list[Path]:
 
 def validate_recipes(paths: Iterable[Path]) -> Validation:
     """Check recipes and the languages that they name."""
+    recipes = list(paths)
+    errors, notes, languages = _recipes(recipes)
+    errors += _language_errors(languages)
+    checked = {"recipes": len(recipes), "languages": len(languages)}
+    return Validation(UserErrors(errors).errors, tuple(notes), checked)
+
+
+def _recipes(paths: Iterable[Path]) -> tuple[list[UserError], list[str], set[Path]]:
+    """Errors and notes of recipes, and the languages that they name."""
     errors: list[UserError] = []
     notes: list[str] = []
     languages: set[Path] = set()
-    count = 0
     for path in paths:
-        count += 1
         try:
             recipe = load_recipe(path)
-        except UserErrors as several:
-            errors += several.errors
-            continue
         except UserError as error:
-            errors.append(error)
+            errors += error.errors
             continue
         notes += recipe.notes
         if recipe.language:
             languages.add(recipe.language)
-    errors += _language_errors(languages)
-    return Validation(tuple(errors), tuple(notes), {"recipes": count, "languages": len(languages)})
+    return errors, notes, languages
 
 
 def validate_project() -> Validation:
     """Check all recipes, all languages with their golden cases, and that every spec is well-formed YAML."""
-    result = validate_recipes(recipe_files())
-    errors = list(result.errors)
-    seen = {load_recipe(p).language for p in recipe_files()} if not errors else set()
-    others = [p for p in language_files() if p not in seen]
-    errors += _language_errors(others)
-    specs = spec_files()
+    recipes, languages, specs = recipe_files(), language_files(), spec_files()
+    errors, notes, named = _recipes(recipes)
+    errors += _language_errors(sorted({*languages, *named}))
     for path in specs:
         try:
             errors += read_extended(path).errors
         except UserError as error:
-            errors.append(error)
-    checked = {"recipes": result.checked["recipes"], "languages": len(language_files()), "specs": len(specs)}
-    return Validation(tuple(dict.fromkeys(errors)), result.notes, checked)
+            errors += error.errors
+    checked = {"recipes": len(recipes), "languages": len(languages), "specs": len(specs)}
+    return Validation(UserErrors(errors).errors, tuple(notes), checked)
 
 
 def _language_errors(paths: Iterable[Path]) -> list[UserError]:
@@ -82,8 +82,6 @@ def _language_errors(paths: Iterable[Path]) -> list[UserError]:
     for path in paths:
         try:
             errors += golden_failures(load_language(path), path)
-        except UserErrors as several:
-            errors += several.errors
         except UserError as error:
-            errors.append(error)
+            errors += error.errors
     return errors

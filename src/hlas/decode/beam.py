@@ -131,7 +131,7 @@ class _BareWordStart(str):
         return "" if key == slice(-1, None) else super().__getitem__(key)
 
 
-class _WordLm(LanguageModel):  # type: ignore[misc]
+class _WordLm(LanguageModel):  # type: ignore[misc]  # pyctcdecode is untyped
     """Nothing after the last space is no word.
 
     pyctcdecode 0.5 scores it as an unknown one, so that a text loses to a worse one where the model ends in a space.

@@ -65,7 +65,8 @@ class LogProbs:
 
     def frames(self) -> Array:
         """All frames, memory-mapped read-only: (frames of all utterances, vocabulary + 1)."""
-        return np.load(array_path(self.folder, self.split), mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        frames: Array = np.load(array_path(self.folder, self.split), mmap_mode="r", allow_pickle=False)
+        return frames
 
 
 def array_path(folder: Path, split: str) -> Path:

@@ -86,6 +86,6 @@ def num2words_problem(digits: Digits) -> str:
         try:
             if wanted:
                 num2words(number, lang=code, to=form)
-        except Exception:
+        except Exception:  # as above
             return f"num2words cannot read a number as {form} in '{code}'"
     return ""

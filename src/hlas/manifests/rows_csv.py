@@ -2,29 +2,22 @@
 
 import csv
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from hlas.files import atomic_text
-from hlas.manifests.rows import Hypothesis
+from hlas.manifests.rows import Hypothesis, Row
 
-COLUMNS = (
-    "utterance",
-    "text",
-    "pred_text",
-    "raw_text",
-    "raw_pred_text",
-    "duration",
-    "speaker",
-    "logit_score",  # empty for systems without it, as the next
-    "lm_score",
-)
+TEXTS = ("text", "pred_text", "raw_text", "raw_pred_text")
+SCORES = ("logit_score", "lm_score")  # empty for systems without them
+OTHERS = tuple(f.name for f in fields(Row) if f.name not in ("duration", *TEXTS))
+COLUMNS = ("utterance", *TEXTS, "duration", *OTHERS, *SCORES)
 
 
 def write_hypotheses_csv(path: Path, hypotheses: Iterable[Hypothesis]) -> None:
-    """Write one line a hypothesis under the header COLUMNS, whole or not at all."""
+    """Write one line a hypothesis under the header COLUMNS, whole or not at all; n-best lists are in the JSON lines."""
     with atomic_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for h in hypotheses:
-            texts = (h.row.text, h.pred_text, h.row.raw_text, h.raw_pred_text)
-            writer.writerow((h.row.utterance, *texts, h.row.duration, h.row.speaker, h.logit_score, h.lm_score))
+            writer.writerow([getattr(h if hasattr(h, name) else h.row, name) for name in COLUMNS])

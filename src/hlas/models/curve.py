@@ -59,10 +59,6 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
             row["seconds"],
         )
 
-    def best(self) -> dict[str, Any]:
-        """The epoch with the lowest dev WER, the first of equals."""
-        return min((row for row in self.rows if row["dev_wer"] is not None), key=lambda row: float(row["dev_wer"]))
-
 
 def _rounded(value: Any) -> float | None:
     number = None if value is None else float(value)

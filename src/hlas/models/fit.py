@@ -13,7 +13,7 @@ from hlas.errors import UserError
 from hlas.tokenizers.stage import Labels
 
 MONITOR = "val_wer"  # NeMo's name of the dev WER
-_WER_IN_NAME = re.compile(r"val_wer=([0-9.]+[0-9])")
+_BEST_NAME = re.compile(r"epoch=(\d+)-val_wer=(\d+\.\d+)\.ckpt")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
     last = job.folder / "checkpoints" / "last.ckpt"
     best = ModelCheckpoint(
         dirpath=job.folder / "checkpoints",
-        filename="{epoch:03d}-{val_wer:.6f}",
+        filename="{epoch:03d}-{val_wer:.5f}",
         monitor=MONITOR,
         mode="min",
         save_top_k=1,
@@ -120,27 +120,27 @@ def fit(job: Fit, log: logging.Logger) -> FitResult:
             "no epoch was validated",
             "give it at least one whole epoch (trainer.max_epochs, check_val_every_n_epoch)",
         )
-    state = torch.load(chosen, map_location="cpu", weights_only=False)["state_dict"]
+    best_wer, best_epoch, path = chosen
+    state = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
     model.load_state_dict(state)
     _save(model, job.folder / "model.nemo")
-    best_row = curve.best()
-    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, best_row["dev_wer"])
+    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, best_wer)
     return FitResult(
         parameters,
         int(trainer.current_epoch),
         int(trainer.global_step),
-        best_row["dev_wer"],
-        best_row["epoch"],
+        best_wer,
+        best_epoch,
         torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         precision,
         "kept" if kept else "new",
     )
 
 
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the lowest dev WER in its name: Lightning forgets it when a resumed folder has moved."""
-    named = [(float(match[1]), path) for path in folder.glob("*.ckpt") if (match := _WER_IN_NAME.search(path.name))]
-    return min(named)[1] if named else None
+def best_checkpoint(folder: Path) -> tuple[float, int, Path] | None:
+    """Dev WER, epoch and file of the best checkpoint, by its name: Lightning forgets it when a resumed folder moves."""
+    matches = ((_BEST_NAME.fullmatch(path.name), path) for path in folder.glob("*.ckpt"))
+    return min(((float(match[2]), int(match[1]), path) for match, path in matches if match), default=None)
 
 
 def _precision(wanted: str, torch: Any) -> str:

@@ -8,7 +8,7 @@ from hlas.errors import UserError
 from hlas.files import write_json
 from hlas.manifests.rows import Row, audio_path, read_manifest, rebase
 from hlas.progress import track
-from hlas.stage import Input, Stage, Summary
+from hlas.stage import Stage, Summary
 
 if TYPE_CHECKING:
     from hlas.decode.logprobs import Vocabulary
@@ -25,25 +25,18 @@ class Params:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-def split_name(item: Input) -> str:
-    """Name of the split that an input stands for: the edge's output, else the file's name."""
-    return item.output or item.path.stem
-
-
 def run(params: Params, stage: Stage) -> Summary:
     """Write the files that hlas.decode.logprobs describes, one split an input."""
     from hlas.decode.logprobs import log_probs_writer, write_vocabulary
     from hlas.manifests.audio import load_audio
     from hlas.models.nemo_ctc import CtcModel, batches
 
-    names = [split_name(item) for item in stage.inputs["data"]]
-    if len(set(names)) < len(names):
-        raise UserError(stage.name, f"two inputs of 'data' have one name: {', '.join(names)}", "name each split once")
+    splits = stage.splits("data")
     model = CtcModel.load(stage.one("acoustic").path, params.device)
     write_vocabulary(stage.folder, model.vocabulary)
     timing = {}
-    for item, split in zip(stage.inputs["data"], names, strict=True):
-        rows = read_manifest(item.path)
+    for split, path in splits.items():
+        rows = read_manifest(path)
         foreign = foreign_share(rows, model.vocabulary)
         if foreign > MOST_FOREIGN:
             raise UserError(
@@ -53,7 +46,7 @@ def run(params: Params, stage: Stage) -> Summary:
             )
         if foreign > 0:
             stage.log.warning("%s: %.2f %% of the characters of %s have no label", stage.name, 100 * foreign, split)
-        folder = item.path.parent
+        folder = path.parent
         started = time.monotonic()
         with log_probs_writer(stage.folder, split, len(model.vocabulary.tokens) + 1, params.dtype) as append:
             grouped = list(batches([row.duration for row in rows], params.batch_s))
@@ -72,7 +65,7 @@ def run(params: Params, stage: Stage) -> Summary:
             timing[split]["seconds"],
         )
     write_json(stage.folder / "timing.json", timing)
-    return {"splits": names, "device": model.device, "labels": len(model.vocabulary.tokens), "timing": timing}
+    return {"splits": list(splits), "device": model.device, "labels": len(model.vocabulary.tokens), "timing": timing}
 
 
 def foreign_share(rows: list[Row], vocabulary: "Vocabulary") -> float:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from hlas.errors import UserError
 from hlas.files import write_json
 from hlas.manifests.rows import Hypothesis, Row, audio_path, read_manifest, rebase, write_rows
 from hlas.manifests.rows_csv import write_hypotheses_csv
@@ -39,11 +38,7 @@ class Params(WhisperOptions):
 
 def run(params: Params, stage: Stage) -> Summary:
     """Write <split>.jsonl and <split>.csv for each input, and timing.json."""
-    from hlas.models.logprobs_stage import split_name
-
-    inputs = {split_name(item): item.path for item in stage.inputs["data"]}
-    if len(inputs) < len(stage.inputs["data"]):
-        raise UserError(f"{stage.name}.data", "two manifests have one name", "each becomes <name>.jsonl: rename one")
+    inputs = stage.splits("data")
     manifests = {split: read_manifest(path) for split, path in inputs.items()}
     language = stage.need_language()
     code = "" if params.language == "auto" else params.language or language.whisper_code or language.code

@@ -1,13 +1,13 @@
 """Stage `report`: every system's hypotheses -> metrics.json, report.md, report.html, and the hypotheses themselves."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hlas.errors import UserError
 from hlas.files import atomic_text, write_json
-from hlas.manifests.rows import Hypothesis, Row, rebase, write_rows
+from hlas.manifests.rows import Hypothesis, rebase, write_rows
+from hlas.manifests.rows_csv import write_hypotheses_csv
 from hlas.stage import Stage, Summary
 
 
@@ -95,15 +95,8 @@ def _baseline(stage: Stage, names: Sequence[str]) -> str:
 def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[Hypothesis], source: Path) -> None:
     """Write `name`.jsonl and `name`.csv into the folder; audio paths still lead to the same files.
 
-    `source` is the folder that the rows' relative paths start from. The CSV is quoted where needed, UTF-8, LF; n-best
-    lists are in the JSON lines only.
+    `source` is the folder that the rows' relative paths start from.
     """
     rows = [replace(h, row=rebase(h.row, source, folder)) for h in hypotheses]
     write_rows(folder / f"{name}.jsonl", rows)
-    columns = [f.name for f in fields(Row)]
-    texts = ["pred_text", "raw_pred_text", "logit_score", "lm_score"]
-    with atomic_text(folder / f"{name}.csv") as file:
-        writer = csv.writer(file, delimiter=",", quotechar='"', quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
-        writer.writerow(["utterance", *columns, *texts])
-        for h in rows:
-            writer.writerow([h.row.utterance, *(getattr(h.row, c) for c in columns), *(getattr(h, t) for t in texts)])
+    write_hypotheses_csv(folder / f"{name}.csv", rows)
