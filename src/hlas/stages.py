@@ -7,6 +7,7 @@ Raise VERSION when a stage's code changes what it writes: its results, and those
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LM_FILES = {"arpa": "lm.arpa", "binary": "lm.bin", "unigrams": "unigrams.txt"}
 MANIFEST_SPLITS = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}
 
 
@@ -57,11 +58,32 @@ KINDS: dict[str, Kind] = {
     ),
     "manifests": Kind(
         "hlas.manifests.stage",
-        version=1,
-        reads={"release": Reads(("corpus.release",), "release folder or .tar.gz")},
+        version=2,
+        reads={"release": Reads(("corpus.release",), "corpus: a folder, an archive or a list, as its reader says")},
         writes=MANIFEST_SPLITS,
         uses_language=True,
         resumes=True,
+    ),
+    "augment": Kind(
+        "hlas.manifests.augment_stage",
+        version=1,
+        reads={
+            "speech": Reads(("manifests.*",), "manifest", required=False),
+            "noise": Reads((), "folder of noise recordings", required=False),
+            "rooms": Reads((), "folder of room impulse responses", required=False),
+        },
+        writes={"noise": "noise.jsonl", "rooms": "rooms.jsonl"},
+    ),
+    "noisy": Kind(
+        "hlas.manifests.noisy_stage",
+        version=1,
+        reads={
+            "data": Reads(("manifests.*",), "manifest", many=True),
+            "noise": Reads(("augment.noise",), "noise manifest", required=False),
+            "rooms": Reads(("augment.rooms",), "manifest of impulse responses", required=False),
+        },
+        writes=MANIFEST_SPLITS,
+        needs_spec=False,
     ),
     "tokenizer": Kind(
         "hlas.tokenizers.stage",
@@ -76,6 +98,8 @@ KINDS: dict[str, Kind] = {
             "dev": Reads(("manifests.*",), "manifest"),
             "tokenizer": Reads(("tokenizer",), ""),
             "init": Reads(("train.model",), ".nemo file", required=False),
+            "noise": Reads(("augment.noise",), "noise manifest", required=False),
+            "rooms": Reads(("augment.rooms",), "manifest of impulse responses", required=False),
         },
         writes={"model": "model.nemo"},
         resumes=True,
@@ -86,16 +110,27 @@ KINDS: dict[str, Kind] = {
         reads={
             "text": Reads(("manifests.*", "corpus.text"), "text file, one sentence a line", many=True),
             "exclude": Reads(("manifests.*",), "manifest", many=True, required=False),
+            "tokenizer": Reads(("tokenizer",), "", required=False),
         },
-        writes={"arpa": "lm.arpa", "binary": "lm.bin", "unigrams": "unigrams.txt"},
+        writes=LM_FILES,
         uses_language=True,
+    ),
+    "lm_mix": Kind(
+        "hlas.lm.mix_stage",
+        version=1,
+        reads={
+            "lms": Reads(("lm",), "LM folder", many=True),
+            "dev": Reads(("manifests.dev",), "manifest"),
+        },
+        writes=LM_FILES,
+        needs_spec=False,
     ),
     "logprobs": Kind(
         "hlas.models.logprobs_stage",
         version=1,
         reads={
             "acoustic": Reads(("train.model",), ".nemo file"),
-            "data": Reads(("manifests.*",), "manifest", many=True),
+            "data": Reads(("manifests.*", "noisy.*"), "manifest", many=True),
         },
         needs_spec=False,
     ),
@@ -104,24 +139,34 @@ KINDS: dict[str, Kind] = {
         version=1,
         reads={
             "logprobs": Reads(("logprobs",), "log-probs folder"),
-            "lm": Reads(("lm",), "LM folder", required=False),
+            "lm": Reads(("lm", "lm_mix"), "LM folder", required=False),
         },
         specs=("search",),
+        needs_spec=False,
+        uses_language=True,
+    ),
+    "rescore": Kind(
+        "hlas.decode.rescore_stage",
+        version=1,
+        reads={
+            "nbest": Reads(("decode",), "folder of hypotheses with n-best lists"),
+            "lm": Reads(("lm", "lm_mix"), "LM folder"),
+        },
         needs_spec=False,
         uses_language=True,
     ),
     "transcribe": Kind(
         "hlas.models.transcribe_stage",
         version=1,
-        reads={"data": Reads(("manifests.*",), "manifest", many=True)},
+        reads={"data": Reads(("manifests.*", "noisy.*"), "manifest", many=True)},
         uses_language=True,
     ),
     "report": Kind(
         "hlas.report.stage",
         version=1,
         reads={
-            "systems": Reads(("decode", "transcribe"), "", many=True),
-            "baseline": Reads(("decode", "transcribe"), "", required=False),
+            "systems": Reads(("decode", "rescore", "transcribe"), "", many=True),
+            "baseline": Reads(("decode", "rescore", "transcribe"), "", required=False),
             "curve": Reads(("train",), "", many=True, required=False),
         },
         needs_spec=False,

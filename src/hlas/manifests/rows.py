@@ -26,8 +26,14 @@ class Row:
     gender: str = ""
     age: str = ""
     accents: str = ""
+    variant: str = ""
     locale: str = ""
     sentence_id: str = ""
+    domain: str = ""  # of the sentence
+    up_votes: int | None = None
+    down_votes: int | None = None
+    snr_db: float | None = None  # estimate of speech over noise
+    offset: float | None = None  # seconds into the file where the utterance begins (NeMo's key); None = at its start
     source: str = ""  # corpus and split, e.g. 'common_voice/test'
 
     @property
@@ -38,7 +44,7 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """The row in file order; empty optional fields are left out."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v for k, v in data.items() if v != "" or k in ("audio_filepath", "text", "raw_text")}
+        return {k: v for k, v in data.items() if v not in ("", None) or k in ("audio_filepath", "text", "raw_text")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,16 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a hypothesis and when it was said."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None  # 0 to 1; how it is computed is the search's matter
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """What a system made of one utterance."""
 
@@ -60,6 +76,7 @@ class Hypothesis:
     nbest: tuple[Candidate, ...] = ()  # best first; empty for systems without one
     logit_score: float | None = None
     lm_score: float | None = None
+    words: tuple[Word, ...] = ()  # of the search's own text, before the normaliser; empty where times are not known
 
     def to_json(self) -> dict[str, Any]:
         """The manifest row followed by the prediction."""
@@ -69,6 +86,8 @@ class Hypothesis:
         for name in ("logit_score", "lm_score"):
             if (score := getattr(self, name)) is not None:
                 data[name] = score
+        if self.words:
+            data["words"] = [{f.name: getattr(w, f.name) for f in fields(w)} for w in self.words]
         return data
 
 
@@ -127,6 +146,9 @@ def read_hypotheses(path: Path) -> list[Hypothesis]:
                     nbest,
                     data.get("logit_score"),
                     data.get("lm_score"),
+                    tuple(
+                        Word(w["word"], w["start_s"], w["end_s"], w.get("confidence")) for w in data.get("words", ())
+                    ),
                 )
             )
         except KeyError as error:
