@@ -1,5 +1,6 @@
 """The runner: skip, resume, force, publish whole or not at all. Its stages are real ones on eight short clips."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import soundfile
 
 from hlas.errors import UserError, UserErrors
 from hlas.fingerprint import Hashes
+from hlas.gc import find_old, remove
 from hlas.paths import project_root
 from hlas.plan import Selection, make_plan
 from hlas.recipe import Recipe, load_recipe
@@ -251,3 +253,29 @@ def test_help_and_plan_import_neither_torch_nor_nemo(recipe: Path, tmp_path: Pat
     for arguments in (["--help"], *(["plan", r, "--runs", str(tmp_path / "runs")] for r in (str(recipe), demo))):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+def test_gc_finds_what_no_recipe_leads_to(recipe: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    run(load_recipe(recipe), tmp_path)
+    assert find_old(runs) == []
+    before = {path.name for path in (runs / "store").iterdir() if path.is_dir()}
+    run(load_recipe(recipe, ["manifests.max_words=3"]), tmp_path)
+    old = find_old(runs)
+    assert {item.folder.name for item in old} == before
+    assert all(item.size_bytes > 0 and not item.interrupted for item in old)
+    (runs / "store" / "train-0123456789ab.partial").mkdir()
+    assert [item.interrupted for item in find_old(runs)].count(True) == 1
+    assert all(remove(item) for item in find_old(runs))
+    assert find_old(runs) == []
+    assert run(load_recipe(recipe, ["manifests.max_words=3"]), tmp_path) == []
+
+
+def test_gc_leaves_what_is_being_made(recipe: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs" / "store"
+    made = store / "train-0123456789ab.partial"
+    made.mkdir(parents=True)
+    with (store / "train-0123456789ab.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert [remove(item) for item in find_old(store.parent)] == [False]
+    assert made.is_dir()

@@ -1,4 +1,4 @@
-"""run, plan, validate: a recipe as a whole."""
+"""run, plan, validate, gc: recipes and their results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -87,3 +87,23 @@ def validate(
         typer.echo(f"{len(result.errors)} errors in {counted}", err=True)
         raise typer.Exit(2)
     typer.echo(f"valid: {counted}")
+
+
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
+    interrupted: Annotated[
+        bool, typer.Option("--interrupted", help="Also half-made ones, which a recipe could still go on from.")
+    ] = False,
+    runs: RunsOption = None,
+) -> None:
+    """List results that no recipe's folder leads to any more, or remove them."""
+    from hlas.gc import find_old, remove
+
+    old = [item for item in find_old(runs_folder(runs)) if interrupted or not item.interrupted]
+    freed = 0
+    for item in old:
+        busy = delete and not remove(item)
+        freed += 0 if busy else item.size_bytes
+        state = "  (being made: left)" if busy else "  (interrupted)" if item.interrupted else ""
+        typer.echo(f"{item.size_bytes / 1e6:10.1f} MB  {item.folder.name}{state}")
+    typer.echo(f"{freed / 1e6:.1f} MB {'freed' if delete else 'to be freed with --delete'}")
