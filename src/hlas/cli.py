@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hlas import __version__
-from hlas.commands import corpus, evaluation, project, recipes, recognition
+from hlas.commands import corpus, evaluation, project, recipes, recognition, stats
 from hlas.errors import UserError
 
 app = typer.Typer(
@@ -19,8 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (recipes.run, recipes.plan, recipes.validate, recognition.transcribe, evaluation.score):
+for command in (recipes.run, recipes.plan, recipes.validate, recipes.gc, recognition.transcribe, evaluation.score):
     app.command()(command)
+app.command()(stats.stats)
 app.add_typer(corpus.app, name="corpus")
 app.command()(project.doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(project.test)
