@@ -92,6 +92,19 @@ def test_single_mistakes(tmp_path: Path, line: str, problem: str) -> None:
     assert any(problem in str(e) for e in errors_of(write(tmp_path, text)))
 
 
+def test_merge_keys_bring_in_what_a_mapping_does_not_give(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, z: 4}\nd: {<<: [*a]}\ne: {<<: *a, x: 5, x: 6}\n",
+    )
+    document = read_yaml(path)
+    assert document.data["b"] == {"x": 1, "y": 3}
+    assert document.data["c"] == {"x": 1, "y": 3, "z": 4}
+    problems = [str(error) for error in document.errors]
+    assert ["'<<' takes one alias" in p for p in problems] == [True, False]
+    assert "'x' is given twice" in problems[1]
+
+
 def test_a_circle_is_named(tmp_path: Path) -> None:
     text = WHOLE.replace("tokenizer: tokenizer}", "tokenizer: tokenizer, init: train}")
     assert "in a circle: train" in str(errors_of(write(tmp_path, text))[0])

@@ -16,6 +16,7 @@ from hlas.paths import project_root, shown
 
 KeyPath = tuple[str | int, ...]
 MOST_KEYS = 100_000
+_MERGE = "tag:yaml.org,2002:merge"  # the key `<<`
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -92,10 +93,12 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, str]
         return None
     if isinstance(node, yaml.MappingNode):
         out: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        inherited = _merged(node, file, errors)
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        for number, (key_node, value_node) in enumerate((*inherited, *own)):
             key = str(key_node.value)
             where = f"{file}:{key_node.start_mark.line + 1}"
-            if key in out:
+            if key in out and number >= len(inherited):  # what is inherited twice: the nearest counts
                 errors.append(UserError(where, f"key '{key}' is given twice", "remove one of them"))
             places[(*path, key)] = where
             out[key] = _build(value_node, (*path, key), file, places, errors)
@@ -110,6 +113,21 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, str]
         where = f"{file}:{node.start_mark.line + 1}"
         errors.append(UserError(where, f"cannot read the value '{node.value}': {error}", "quote it if it is text"))
         return None
+
+
+def _merged(node: yaml.MappingNode, file: str, errors: list[UserError]) -> list[tuple[yaml.Node, yaml.Node]]:
+    """The pairs that `<<: *name` brings in and the mapping does not give itself."""
+    given = {str(key.value) for key, _ in node.value}
+    out = []
+    for key, source in node.value:
+        if key.tag != _MERGE:
+            continue
+        if isinstance(source, yaml.MappingNode):
+            inherited = _merged(source, file, errors) + [pair for pair in source.value if pair[0].tag != _MERGE]
+            out += [pair for pair in inherited if str(pair[0].value) not in given]
+        else:
+            errors.append(UserError(f"{file}:{key.start_mark.line + 1}", "'<<' takes one alias", "write '<<: *name'"))
+    return out
 
 
 def merge(base: Document, over: Document) -> Document:
