@@ -5,21 +5,22 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hlas.errors import UserError
 from hlas.files import read_json, write_json, write_json_lines
 from hlas.manifests.rows import Candidate, Hypothesis, Row, audio_path, read_hypotheses, write_rows
 from hlas.manifests.text import Language
-from hlas.report.diffs import Cell, word_grid
 from hlas.report.evaluate import evaluate
-from hlas.report.facts import facts, flat
 from hlas.report.headline import headline
-from hlas.report.score import score_files, score_text
+from hlas.report.ladder import ladder
+from hlas.report.provenance import command_line
+from hlas.report.significance import holm
 from hlas.report.stage import Params, run
 from hlas.report.systems import load_systems
 from hlas.stage import Input, Stage
@@ -56,6 +57,11 @@ def without_last_word(row: Row) -> Hypothesis:
 
 def nothing(row: Row) -> Hypothesis:
     return heard(row, "")
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 class Store:
@@ -191,7 +197,13 @@ def test_metrics_json_has_the_schema_and_the_right_numbers(store: Store) -> None
     assert comparison["wer_delta_ci95"][1] < 0
     assert comparison["p_value"] < 0.05
     assert "12 speakers" in comparison["test"]
-    assert data["stages"][0]["name"] == "a"
+    assert {"p_holm", "mapsswe", "hours", "hours_needed"} <= comparison.keys()
+    assert [c["p_holm"] for c in pairs.values()] == pytest.approx(holm([c["p_value"] for c in pairs.values()]))
+    assert {"wip", "chrf", "sentence_error_rate", "raw"} <= greedy.keys()
+    assert {b["dimension"] for b in data["breakdowns"]["test"]} == {"text_length", "speaker", "char_rate"}
+    assert data["errors"]["test"]["greedy"]["worst"][0]["errors"] == 5
+    assert data["command"] == command_line()
+    assert data["stages"][0]["name"] == "a" and data["stages"][0]["fingerprint"] == "f" * 64
     assert data["environment"]["versions"]["jiwer"]
     assert summary["counts"]["test"] == {"systems": 3, "utterances": 20}
 
@@ -200,8 +212,9 @@ def test_a_second_run_writes_the_same_bytes(store: Store) -> None:
     systems = whole_recipe(store)
     first = store.stage(systems)
     run(Params(), first)
-    kept = {name: (first.folder / name).read_bytes() for name in ("metrics.json", "report.md", "report.html")}
-    run(Params(), first)
+    kept = {p.relative_to(first.folder): p.read_bytes() for p in first.folder.rglob("*") if p.is_file()}
+    assert {"metrics.json", "report.md", "report.html", "tensorboard", "hypotheses"} == {p.parts[0] for p in kept}
+    run(Params(), replace(first, workers=2))
     assert kept == {name: (first.folder / name).read_bytes() for name in kept}
 
 
@@ -216,61 +229,12 @@ def test_the_headline_says_who_wins_by_how_much_and_whether_it_is_real(store: St
     assert headline(dev)[0].startswith("greedy reaches a WER of 100.0")
 
 
-def test_a_difference_that_chance_explains_is_called_so(store: Store) -> None:
-    test = rows(repeat=6)
-    a = [nothing(r) if i == 7 else perfect(r) for i, r in enumerate(test)]
-    b = [nothing(r) if i in (3, 11) else perfect(r) for i, r in enumerate(test)]
-    inputs = [store.add("a", "decode", files={"test.jsonl": a}), store.add("b", "decode", files={"test.jsonl": b})]
-    (result,) = evaluate(load_systems(inputs), "b", 1000, 0)
-    assert "may be chance" in headline(result)[0]
-    (comparison,) = result.comparisons
-    assert comparison.p_value > 0.05
-
-
-def test_the_best_two_are_compared_where_neither_is_the_baseline(store: Store) -> None:
-    test = rows()
-    files = {
-        "base": [nothing(r) for r in test],
-        "good": [nothing(r) if i < 3 else perfect(r) for i, r in enumerate(test)],
-        "better": [nothing(r) if i < 1 else perfect(r) for i, r in enumerate(test)],
-    }
-    inputs = [store.add(name, "decode", files={"test.jsonl": data}) for name, data in files.items()]
-    (result,) = evaluate(load_systems(inputs), "base", 200, 0)
-    assert [(c.a, c.b) for c in result.comparisons] == [("base", "good"), ("base", "better"), ("good", "better")]
-    assert "Second is good" in headline(result)[1]
-
-
 def test_few_speakers_are_noted(store: Store) -> None:
     item = store.add("greedy", "decode", files={"test.jsonl": [perfect(r) for r in rows(speakers=9)]})
     stage = store.stage([item])
     run(Params(), stage)
     assert read_json(stage.folder / "metrics.json")["systems"]["greedy"]["test"]["ci_unit"] == "utterance"
     assert "new speakers" in (stage.folder / "report.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda hyps: hyps[1:], "has 20 utterances and 'b' 19; 1 only in 'a': test_0"),
-        (lambda hyps: [replace(hyps[0], row=replace(hyps[0].row, text="jiný")), *hyps[1:]], "other references for 1"),
-        (lambda hyps: [*hyps, hyps[0]], "1 utterances occur twice"),
-    ],
-)
-def test_systems_on_different_utterances_do_not_compare(store: Store, change: Any, message: str) -> None:
-    hyps = [perfect(r) for r in rows()]
-    a = store.add("a", "decode", files={"test.jsonl": hyps})
-    b = store.add("b", "decode", files={"test.jsonl": change(hyps)})
-    with pytest.raises(UserError, match=message):
-        evaluate(load_systems([a, b]), "a", 100, 0)
-
-
-def test_utterances_of_one_name_in_several_folders_are_told_apart(store: Store) -> None:
-    named_alike = [replace(r, audio_filepath=f"../m/{i}/audio.wav") for i, r in enumerate(rows())]
-    a = store.add("a", "decode", files={"test.jsonl": [perfect(r) for r in named_alike]})
-    b = store.add("b", "decode", files={"test.jsonl": [perfect(r) for r in reversed(named_alike)]})
-    (result,) = evaluate(load_systems([a, b]), "a", 100, 0)
-    assert [item.score.wer for item in result.systems] == [0.0, 0.0]
-    assert result.comparisons[0].p_value == 1.0
 
 
 def test_mistakes_in_the_inputs_are_user_errors(store: Store) -> None:
@@ -303,71 +267,28 @@ def test_hypotheses_are_copied_and_still_lead_to_the_audio(store: Store) -> None
     assert [line["audio_filepath"] for line in table] == [h.row.audio_filepath for h in copied]
 
 
-class Page(HTMLParser):
-    """Collects what a browser would load, and checks that elements close."""
-
-    VOID = frozenset({"meta", "link"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for key, value in attrs if key in ("src", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
-def test_the_page_is_whole_escaped_and_needs_no_network(store: Store) -> None:
+def test_the_page_and_markdown_carry_summary_caveats_and_provenance(store: Store) -> None:
     stage = store.stage(whole_recipe(store))
+    write_text(store.root.parent / "czech_demo" / "recipe.resolved.yaml", "name: czech_demo\nstages: {a: 1}\n")
     run(Params(title="Czech <demo>"), stage)
-    html = (stage.folder / "report.html").read_text(encoding="utf-8")
-    page = Page()
-    page.feed(html)
-    assert page.open == []
-    assert all(address.startswith(("#", "data:")) for address in page.addresses)
-    assert "script" not in page.tags
-    assert "demo" not in page.tags and "nádraží" not in page.tags
-    text = "".join(page.text)
-    assert "Czech <demo>" in text
-    assert "<nádraží>" in text and "&lt;nádraží&gt;" in html
+    html = unescape((stage.folder / "report.html").read_text(encoding="utf-8"))
+    markdown = (stage.folder / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "<title>Czech &lt;demo&gt;" in (stage.folder / "report.html").read_text(encoding="utf-8")
     for expected in (
         "its training data may hold these clips",
         "37 sentences of its text are in dev or test",
         "beam_lm, 2-best oracle",
-        "WER in % on dev by LM weight",
-        "Chosen: alpha 0.5, beta 0",
-        "hlas run recipes/x.yaml",
-        "abc123",
         "too long 10",
         "train was limited to 100 of the 900 clips",
         "test shares with other splits: speaker in dev 2",
         "text rules version 1",
+        "abc123",
+        command_line(),
+        "stages: {a: 1}",
+        "f" * 64,
     ):
-        assert expected in text, expected
-    anchors = {a[1:] for a in page.addresses if a.startswith("#")}
-    assert anchors and all(f'id="{anchor}"' in html for anchor in anchors)
-
-
-def test_the_list_of_utterances_is_capped_and_says_so(store: Store) -> None:
-    stage = store.stage(whole_recipe(store))
-    run(Params(utterances=3), stage)
-    html = (stage.folder / "report.html").read_text(encoding="utf-8")
-    assert html.count('<table class="words"') == 3
-    assert "3 of the 20 test utterances" in html
+        assert expected in html, expected
+        assert expected in markdown, expected
 
 
 def test_markdown_tables_have_as_many_cells_as_columns(store: Store) -> None:
@@ -381,87 +302,75 @@ def test_markdown_tables_have_as_many_cells_as_columns(store: Store) -> None:
         assert len({line.replace("\\|", "").count("|") for line in table}) == 1
 
 
-def test_the_training_curve_is_drawn_from_the_epochs_that_have_a_dev_wer(store: Store) -> None:
-    stage = store.stage(whole_recipe(store))
-    run(Params(), stage)
-    html = (stage.folder / "report.html").read_text(encoding="utf-8")
-    assert "best 70.0\u00a0% at epoch 3" in html
-
-
 def test_trainings_named_by_curve_are_shown_though_no_system_rests_on_them(store: Store) -> None:
     greedy = store.add("greedy", "decode", files={"test.jsonl": [perfect(r) for r in rows()]})
     epochs = [{"epoch": 0, "dev_wer": 0.8}, {"epoch": 1, "dev_wer": 0.5}]
     other = store.add("other_model", "train", files={"curve.jsonl": epochs}, summary={"parameters": 5})
     stage = store.stage([greedy], curve=[other])
     run(Params(), stage)
-    assert "best 50.0\u00a0% at epoch 2" in (stage.folder / "report.html").read_text(encoding="utf-8")
+    assert "epoch 2" in (stage.folder / "report.html").read_text(encoding="utf-8")
     assert "other_model (train)" in (stage.folder / "report.md").read_text(encoding="utf-8").replace("\\", "")
     assert [s["name"] for s in read_json(stage.folder / "metrics.json")["stages"]] == ["greedy", "other_model"]
 
 
-def test_facts_make_tables_of_like_records_and_pairs_of_the_rest() -> None:
-    data = {
-        "counts": {"sentences": 12_345, "in_dev_or_test": 3},
-        "splits": {"dev": {"kept": 5, "rejected": {}}, "test": {"kept": 6, "hours": 0.25, "rejected": {"no_audio": 1}}},
-        "sources": [{"label": "a.txt", "read": 7}],
-        "dev": {"perplexity": None, "nested": {"deep": True}},
-        "ngrams": [1, 2],
-    }
-    found = facts(data)
-    assert found.pairs == (
-        ("sentences", "12\u202f345"),
-        ("in dev or test", "3"),
-        ("dev: perplexity", "–"),
-        ("dev: nested: deep", "yes"),
-        ("ngrams", "1, 2"),
+def test_the_ladder_climbs_to_rescored_and_shows_a_shared_oracle_once(store: Store) -> None:
+    store.add("d", "logprobs")
+    test = rows()
+    lm = {"lm": ["lm-b"], "logprobs": ["logprobs-d"]}
+    greedy = store.add("greedy", "decode", {"logprobs": ["logprobs-d"]}, {"test.jsonl": [nothing(r) for r in test]})
+    beam_lm = store.add("beam_lm", "decode", lm, {"test.jsonl": [without_last_word(r) for r in test]})
+    point = {"alpha": 1.0, "beta": 0.0, "wer": 0.2, "cer": 0.1}
+    table = [point | {"redecoded": True, "width": 8}, point | {"beta": 1.0, "redecoded": False}]
+    rescored = store.add(
+        "rescored",
+        "rescore",
+        {"nbest": ["decode-beam_lm"], "lm": ["lm-b"]},
+        {
+            "test.jsonl": [replace(without_last_word(r), pred_text=r.text) for r in test],
+            "tuning.json": {"split": "dev", "chosen": table[0], "table": table},
+            "oov.json": {"test": {"words": 50, "oov_words": 2}},
+        },
     )
-    splits, sources = found.tables
-    assert splits.head == ("", "kept", "rejected", "hours")
-    assert splits.rows == (("dev", "5", "–", ""), ("test", "6", "no audio 1", "0.25"))
-    assert (sources.name, sources.rows) == ("sources", (("1", "a.txt", "7"),))
-    assert not facts({})
-    assert dict(flat({"model": {"optim": {"lr": 0.01}, "masks": [{"f": 2}]}})) == {
-        "model.optim.lr": "0.01",
-        "model.masks.0.f": "2",
-    }
+    other = store.add("whisper", "transcribe", {}, {"test.jsonl": [perfect(r) for r in test]})
+    systems = load_systems([other, rescored, beam_lm, greedy])
+    assert [s.role for s in systems] == ["other", "rescored", "beam_lm", "greedy"]
+    assert [(p.redecoded, p.width) for p in systems[1].tuning] == [(True, 8), (False, None)]
+    (result,) = evaluate(systems, "greedy", 100, 0)
+    rungs = ladder(result)
+    assert [r.label for r in rungs] == ["greedy", "beam_lm", "beam_lm, 2-best oracle", "rescored", "whisper"]
+    assert [r.group for r in rungs] == ["logprobs-d"] * 4 + [""]
+    assert rungs[3].oov_share == pytest.approx(0.04)
 
 
-def test_word_grid_lays_all_systems_on_common_columns() -> None:
-    grid = word_grid("a b c", ["a x c", "a b b c d", ""])
-    assert grid.reference == ("a", "", "b", "c", "") or grid.reference == ("a", "b", "", "c", "")
-    substituted, inserted, deleted = grid.rows
-    assert [c.text for c in substituted if c.edit != "none"] == ["a", "x", "c"]
-    assert [c.edit for c in substituted if c.edit != "none"] == ["equal", "substitute", "equal"]
-    assert [c.text for c in inserted if c.edit == "insert"] == ["b", "d"]
-    assert [c for c in deleted if c.edit != "none"] == [Cell("", "delete")] * 3
-    assert {len(row) for row in grid.rows} == {len(grid.reference)}
+def test_each_hypothesis_comes_with_its_own_counts(store: Store) -> None:
+    test = [replace(rows()[0], text="", raw_text=""), *rows()[1:]]
+    heard_all = [heard(r, "a b") for r in test]
+    stage = store.stage([store.add("greedy", "decode", files={"test.jsonl": heard_all})])
+    run(Params(), stage)
+    path = stage.folder / "hypotheses" / "greedy.test.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    counts = read_json(stage.folder / "metrics.json")["systems"]["greedy"]["test"]
+    for key in ("substitutions", "deletions", "insertions", "hits"):
+        assert sum(line[key] for line in lines) == counts[key]
+    assert (lines[0]["wer"], lines[0]["cer"], lines[0]["reference_words"]) == (None, None, 0)
+    reference = lines[1]["text"].split()
+    assert lines[1]["wer"] == pytest.approx(max(len(reference), 2) / len(reference))
+    with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [line["wer"] for line in table] == ["" if line["wer"] is None else str(line["wer"]) for line in lines]
 
 
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_score_files(tmp_path: Path) -> None:
-    reference = write(tmp_path / "ref.txt", "Dobrý den!\nto nevím\n\n")
-    hypothesis = write(tmp_path / "hyp.txt", "dobrý den\n\nslovo\n")
-    plain = score_files(reference, hypothesis, None)
-    assert plain["wer"] == pytest.approx(4 / 4)
-    assert (plain["utterances"], plain["empty_references"]) == (3, 1)
-    ruled = score_files(reference, hypothesis, LANGUAGE)
-    assert ruled["wer"] == pytest.approx(2 / 4)
-    assert ruled["raw_wer"] == plain["wer"]
-    assert "WER 50.00 %" in score_text(ruled)
-    assert json.loads(score_text(ruled, "json")) == ruled
-
-
-def test_score_files_refuses_what_cannot_be_paired(tmp_path: Path) -> None:
-    reference = write(tmp_path / "ref.txt", "a\nb\nc\n")
-    with pytest.raises(UserError, match=r"2 lines, but .*ref\.txt has 3"):
-        score_files(reference, write(tmp_path / "hyp.txt", "a\nb\n"), None)
-    with pytest.raises(UserError, match="no such file"):
-        score_files(reference, tmp_path / "none.txt", None)
-    separators_inside_a_line = write(tmp_path / "odd.txt", "a\u2028a\nb\x0c\nc")
-    assert score_files(reference, separators_inside_a_line, None)["utterances"] == 3
-    with pytest.raises(UserError, match="one of: json, text"):
-        score_text(score_files(reference, reference, None), "xml")
+def test_tensorboard_reads_the_numbers_of_metrics_json(store: Store) -> None:
+    stage = store.stage(whole_recipe(store))
+    run(Params(), stage)
+    systems = read_json(stage.folder / "metrics.json")["systems"]
+    for name, splits in systems.items():
+        accumulator = EventAccumulator(str(stage.folder / "tensorboard" / name))
+        accumulator.Reload()
+        tags = accumulator.Tags()["scalars"]
+        assert {f"{split}/wer" for split in splits} <= set(tags)
+        for tag in tags:
+            split, _, key = tag.partition("/")
+            low_high = dict(zip(("wer_low", "wer_high"), splits[split]["wer_ci95"], strict=True))
+            expected = low_high[key] if key in low_high else splits[split][key]
+            assert accumulator.Scalars(tag)[0].value == pytest.approx(expected, rel=1e-6)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hlas import __version__
-from hlas.commands import corpus, evaluation, project, recipes, recognition, stats
+from hlas.commands import corpus, evaluation, language, project, recipes, recognition, stats
 from hlas.errors import UserError
 
 app = typer.Typer(
@@ -19,10 +19,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (recipes.run, recipes.plan, recipes.validate, recipes.gc, recognition.transcribe, evaluation.score):
+for command in (recipes.run, recipes.plan, recipes.validate, recipes.gc, recognition.transcribe):
+    app.command()(command)
+for command in (evaluation.score, evaluation.report, evaluation.diff):
     app.command()(command)
 app.command()(stats.stats)
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(language.app, name="language")
 app.command()(project.doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(project.test)
 app.command()(project.check)

@@ -80,8 +80,11 @@ def processor() -> str:
     return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
 
 
+_CODE = (".py", ".html", ".css", ".js", ".cpp", ".hpp")
+
+
 def code_hash(module: str) -> str:
-    """Hash of the Python files and templates beside a stage module.
+    """Hash of the Python files, templates and sources beside and below a stage module.
 
     A changed one under an unchanged VERSION is worth a warning.
     """
@@ -89,6 +92,7 @@ def code_hash(module: str) -> str:
     if spec is None or spec.origin is None:
         return ""
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(spec.origin).parent.iterdir() if p.suffix in (".py", ".html")):
-        digest.update(path.name.encode() + path.read_bytes())
+    folder = Path(spec.origin).parent
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in _CODE):
+        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hlas.files import atomic_text
+from hlas.manifests.rows_csv import safe_cell
 from hlas.models.subtitles import srt, vtt
 from hlas.models.transcripts import Transcript
 
@@ -43,7 +44,9 @@ def as_csv(items: Sequence[Named]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "duration", "text"))
-    writer.writerows((item.file, round(item.transcript.duration_s, 3), item.transcript.text) for item in items)
+    writer.writerows(
+        (safe_cell(item.file), round(item.transcript.duration_s, 3), safe_cell(item.transcript.text)) for item in items
+    )
     return text.getvalue()
 
 

@@ -27,6 +27,18 @@ class Grid:
     rows: tuple[tuple[Cell, ...], ...]  # one a system
 
 
+_LETTERS = {"equal": "=", "replace": "s", "delete": "d", "insert": "i"}
+
+
+def edit_script(reference: str, heard: str) -> str:
+    """The alignment in short: '3=1s2d' is three words right, one substituted, two missing; 'i' are words too many."""
+    from rapidfuzz.distance import Levenshtein
+
+    codes = Levenshtein.opcodes(reference.split(), heard.split())
+    runs = [(max(c.src_end - c.src_start, c.dest_end - c.dest_start), _LETTERS[c.tag]) for c in codes]
+    return "".join(f"{count}{letter}" for count, letter in runs if count)
+
+
 def word_grid(reference: str, hypotheses: Sequence[str]) -> Grid:
     """Align each hypothesis with the reference word by word (Levenshtein) and lay them on common columns."""
     from rapidfuzz.distance import Levenshtein

@@ -1,24 +1,34 @@
-"""From loaded systems to numbers: scores, intervals, comparisons, oracle; and their form in metrics.json."""
+"""From loaded systems to numbers: scores, intervals, comparisons, oracle, breakdowns."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hlas.manifests.rows import Hypothesis
-from hlas.report.metrics import Score, oracle_errors, score
+from hlas.manifests.rows import Hypothesis, Row
+from hlas.report.breakdown import Analysis, OnlyRight, VocabularyRecall
+from hlas.report.confusions import confusions, only_right, right_words, vocabulary_recall, worst
+from hlas.report.dimensions import divisions
+from hlas.report.groups import Counted, break_down
+from hlas.report.mapsswe import mapsswe
+from hlas.report.metrics import Score, Scored, oracle_errors, score_systems
+from hlas.report.pairing import NOTHING, Allowed, Paired, pair
 from hlas.report.significance import (
+    RESAMPLES_A_COMPARISON,
     Comparison,
     Floats,
     Units,
     bootstrap_wer,
     choose_units,
     describe_test,
+    holm,
+    hours_needed,
     interval95,
     two_sided_p,
 )
-from hlas.report.systems import System, aligned, splits_of
+from hlas.report.systems import System, lm_words, splits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,15 @@ class SplitResult:
 
     split: str
     units: Units
+    resamples: int  # behind its intervals and tests
     baseline: str  # '' where the baseline lacks this split
     systems: tuple[SystemResult, ...]  # in the recipe's order
     comparisons: tuple[Comparison, ...]
+    rows: tuple[Row, ...]  # what is known of each utterance, in the split's common order
+    audio_folder: Path  # that the rows' relative audio paths start from
+    same_text: bool  # False where systems have other references: each is then scored against its own
+    warnings: tuple[str, ...]  # what the comparison had to pass over
+    analysis: Analysis
 
     @property
     def ranked(self) -> list[SystemResult]:
@@ -72,53 +88,145 @@ class SplitResult:
         return next((c for c in self.comparisons if (c.a, c.b) == (a, b)), None)
 
 
-def evaluate(systems: Sequence[System], baseline: str, resamples: int, seed: int) -> list[SplitResult]:
-    """Score every split that a system has, test first."""
-    return [_split(systems, split, baseline, resamples, seed) for split in splits_of(systems)]
+def evaluate(
+    systems: Sequence[System],
+    baseline: str,
+    resamples: int,
+    seed: int,
+    allowed: Allowed = NOTHING,
+    workers: int = 1,
+) -> list[SplitResult]:
+    """Score every split that a system has, test first.
+
+    With many systems there are more resamples than asked for, so that a p corrected for all of them can get small.
+    """
+    splits = splits_of(systems)
+    present = {split: [system for system in systems if split in system.splits] for split in splits}
+    comparisons = sum(len(there) for there in present.values() if len(there) > 1)
+    enough = max(resamples, RESAMPLES_A_COMPARISON * comparisons)
+    settings = _Settings(baseline, enough, resamples, seed, lm_words(systems))
+    results = []
+    for split, there in present.items():
+        paired = pair(there, split, allowed)
+        scores = score_systems([_texts(hypotheses) for hypotheses in paired.hypotheses], workers)
+        results.append(_split(split, there, paired, scores, settings))
+    return _corrected(results)
 
 
-def _split(systems: Sequence[System], split: str, baseline: str, resamples: int, seed: int) -> SplitResult:
-    present = [system for system in systems if split in system.splits]
-    rows = aligned(present, split)
-    scores = [_score(hypotheses) for hypotheses in rows]
-    words = scores[0].utterance_words
-    units = choose_units([h.row.speaker for h in rows[0]], words)
-    resampled = bootstrap_wer([s.utterance_errors for s in scores], words, units, resamples, seed)
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What all splits are evaluated with."""
+
+    baseline: str
+    resamples: int  # of the whole split
+    group_resamples: int
+    seed: int
+    lm: tuple[str, frozenset[str]]  # name and words
+
+
+def _split(
+    split: str, systems: Sequence[System], paired: Paired, scores: Sequence[Score], settings: _Settings
+) -> SplitResult:
+    errors, words = [s.utterance_errors for s in scores], [s.utterance_words for s in scores]
+    units = choose_units([row.speaker for row in paired.rows], np.sum(words, axis=0))
+    resampled = bootstrap_wer(errors, words, units, settings.resamples, settings.seed)
     results = tuple(
-        _system_result(system, split, hypotheses, system_score, resampled[:, column])
-        for column, (system, hypotheses, system_score) in enumerate(zip(present, rows, scores, strict=True))
+        _system_result(system, split, hypotheses, system_score, resampled[:, column], paired.rows)
+        for column, (system, hypotheses, system_score) in enumerate(
+            zip(systems, paired.hypotheses, scores, strict=True)
+        )
     )
-    names = [system.name for system in present]
-    here = baseline if baseline in names else ""
+    names = [system.name for system in systems]
+    here = settings.baseline if settings.baseline in names else ""
+    hours = sum(row.duration for row in paired.rows) / 3600
     comparisons = []
     for a, b in _pairs(results, here):
         i, j = names.index(a), names.index(b)
-        difference = resampled[:, j] - resampled[:, i]
+        difference, delta = resampled[:, j] - resampled[:, i], scores[j].wer - scores[i].wer
+        p = two_sided_p(difference)
         comparisons.append(
             Comparison(
                 a=a,
                 b=b,
                 split=split,
-                wer_delta=scores[j].wer - scores[i].wer,
+                wer_delta=delta,
                 wer_delta_ci95=interval95(difference),
-                p_value=two_sided_p(difference),
-                test=describe_test(units, resamples),
+                p_value=p,
+                p_holm=p,
+                test=describe_test(units, settings.resamples),
+                mapsswe=mapsswe(scores[i].counts, scores[j].counts) if paired.same_text else None,
+                hours=hours,
+                hours_needed=hours_needed(hours, delta, float(difference.std(ddof=1))),
             )
         )
-    return SplitResult(split, units, here, results, tuple(comparisons))
+    counted = Counted(paired.rows, names, errors, words, units, settings.group_resamples, settings.seed)
+    return SplitResult(
+        split=split,
+        units=units,
+        resamples=settings.resamples,
+        baseline=here,
+        systems=results,
+        comparisons=tuple(comparisons),
+        rows=paired.rows,
+        audio_folder=paired.audio_folder,
+        same_text=paired.same_text,
+        warnings=paired.warnings,
+        analysis=_analysis(results, counted, paired.same_text, settings.lm),
+    )
+
+
+def _analysis(
+    results: Sequence[SystemResult], counted: Counted, same_text: bool, lm: tuple[str, frozenset[str]]
+) -> Analysis:
+    names, counts = counted.names, [r.score.counts for r in results]
+    references = [[h.row.text for h in r.hypotheses] for r in results]
+    hypotheses = [[h.pred_text for h in r.hypotheses] for r in results]
+    only: Sequence[OnlyRight] = ()
+    vocabulary: Sequence[VocabularyRecall] = ()
+    if same_text:  # word by word, the systems compare over the same references only
+        right = right_words(counts)
+        only = only_right(names, references[0], right) if len(results) > 1 else ()
+        vocabulary = vocabulary_recall(names, references[0], right, lm[1]) if lm[1] else ()
+    return Analysis(
+        breakdowns=tuple(break_down(counted, divisions(counted.rows, counted.words[0].tolist(), *lm))),
+        confusions=tuple(confusions(names, references, hypotheses, counts)),
+        only_right=tuple(only),
+        worst=tuple(worst(c) for c in counts),
+        vocabulary=tuple(vocabulary),
+        lm=lm[0],
+    )
+
+
+def _corrected(results: Sequence[SplitResult]) -> list[SplitResult]:
+    """The results with each test's p corrected for all comparisons of the report."""
+    comparisons = [c for result in results for c in result.comparisons]
+    adjusted = iter(holm([c.p_value for c in comparisons]))
+    segments = iter(holm([c.mapsswe.p_value for c in comparisons if c.mapsswe]))
+    out = []
+    for result in results:
+        own = [
+            replace(
+                c,
+                p_holm=next(adjusted),
+                mapsswe=replace(c.mapsswe, p_holm=next(segments)) if c.mapsswe else None,
+            )
+            for c in result.comparisons
+        ]
+        out.append(replace(result, comparisons=tuple(own)))
+    return out
 
 
 def _pairs(results: Sequence[SystemResult], baseline: str) -> list[tuple[str, str]]:
-    """Everything against the baseline, and the best against the second where neither is the baseline."""
+    """Everything against the baseline, and everything else against the best."""
     pairs = [(baseline, r.name) for r in results if baseline and r.name != baseline]
-    best_first = [r.name for r in sorted(results, key=lambda r: r.score.wer)][:2]
-    if len(best_first) == 2 and baseline not in best_first:
-        pairs.append((best_first[1], best_first[0]))
+    best, *others = sorted(results, key=lambda r: r.score.wer)
+    if best.name != baseline:
+        pairs += [(r.name, best.name) for r in others if r.name != baseline]
     return pairs
 
 
-def _score(hypotheses: Sequence[Hypothesis]) -> Score:
-    return score(
+def _texts(hypotheses: Sequence[Hypothesis]) -> Scored:
+    return Scored(
         [h.row.text for h in hypotheses],
         [h.pred_text for h in hypotheses],
         [h.row.raw_text for h in hypotheses],
@@ -127,7 +235,12 @@ def _score(hypotheses: Sequence[Hypothesis]) -> Score:
 
 
 def _system_result(
-    system: System, split: str, hypotheses: tuple[Hypothesis, ...], system_score: Score, resampled: Floats
+    system: System,
+    split: str,
+    hypotheses: tuple[Hypothesis, ...],
+    system_score: Score,
+    resampled: Floats,
+    rows: Sequence[Row],
 ) -> SystemResult:
     depth = max((len(h.nbest) for h in hypotheses), default=0)
     timing = system.timing.get(split)
@@ -137,7 +250,7 @@ def _system_result(
         hypotheses=hypotheses,
         score=system_score,
         wer_ci95=interval95(resampled),
-        audio_s=float(np.sum([h.row.duration for h in hypotheses])),
+        audio_s=float(np.sum([row.duration for row in rows])),
         rtfx=timing.rtfx if timing else None,
         oracle_wer=_oracle_errors(hypotheses) / system_score.words if depth else None,
         nbest_depth=depth,
@@ -149,33 +262,3 @@ def _oracle_errors(hypotheses: Sequence[Hypothesis]) -> int:
     """The 1-best is a candidate too, so that the oracle is never worse than its system."""
     candidates = [(h.pred_text, *(c.text for c in h.nbest)) for h in hypotheses]
     return oracle_errors([h.row.text for h in hypotheses], candidates)
-
-
-def metrics_json(
-    recipe: str, language: str, results: Sequence[SplitResult], environment: Mapping[str, Any], extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The content of metrics.json: systems in the recipe's order, each with its splits."""
-    names = dict.fromkeys(item.name for result in results for item in result.systems)
-    by_system = {
-        name: {r.split: s.to_json(r.units) for r in results for s in r.systems if s.name == name} for name in names
-    }
-    return {
-        "recipe": recipe,
-        "language": language,
-        "systems": by_system,
-        "comparisons": [
-            {
-                "a": c.a,
-                "b": c.b,
-                "split": c.split,
-                "wer_delta": c.wer_delta,
-                "wer_delta_ci95": list(c.wer_delta_ci95),
-                "p_value": c.p_value,
-                "test": c.test,
-            }
-            for r in results
-            for c in r.comparisons
-        ],
-        "environment": dict(environment),
-        **extra,
-    }

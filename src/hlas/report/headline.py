@@ -21,6 +21,13 @@ def p_text(p_value: float) -> str:
     return f"p\u00a0=\u00a0{p_value:.2f}" if p_value >= 0.095 else f"p\u00a0=\u00a0{p_value:.2g}"
 
 
+def hours_text(hours: float) -> str:
+    """'4 minutes', '1.7 hours', '230 hours'."""
+    if hours < 1:
+        return f"{60 * hours:.2g} minutes"
+    return f"{hours:.2g} hours" if hours < 100 else f"{hours:,.0f} hours".replace(",", "\u202f")
+
+
 def headline(result: SplitResult) -> list[str]:
     """Plain sentences, the verdict first; `result` is the test split where there is one."""
     ranked = result.ranked
@@ -56,8 +63,9 @@ def _verdict(result: SplitResult, best: SystemResult, rival: SystemResult, inter
         f"{100 * saved:.1f} points or {percent(saved / rival.score.wer, 0)} fewer errors"
     )
     if comparison.significant:
-        return f"{start}. The difference is real as far as these clips can tell ({p_text(comparison.p_value)})."
-    return f"{start}. These clips do not show which is better: it may be chance ({p_text(comparison.p_value)})."
+        return f"{start}. The difference is real as far as these clips can tell ({_chance(comparison)})."
+    unsure = f"These clips do not show which is better: it may be chance ({_chance(comparison)})."
+    return f"{start}. {unsure}{_more(comparison)}"
 
 
 def _runner_up(result: SplitResult, best: SystemResult, second: SystemResult) -> str:
@@ -66,8 +74,23 @@ def _runner_up(result: SplitResult, best: SystemResult, second: SystemResult) ->
     sure = "is real" if comparison.significant else "may be chance"
     return (
         f"Second is {second.name} with {percent(second.score.wer)}; "
-        f"the gap of {100 * gap:.1f} points {sure} ({p_text(comparison.p_value)})."
+        f"the gap of {100 * gap:.1f} points {sure} ({_chance(comparison)}).{_more(comparison)}"
     )
+
+
+def _chance(comparison: Comparison) -> str:
+    """The p that the verdict goes by."""
+    corrected = ", corrected for the number of comparisons" if comparison.p_holm > comparison.p_value else ""
+    return p_text(comparison.p_holm) + corrected
+
+
+def _more(comparison: Comparison) -> str:
+    """How much speech would settle a difference that these clips do not show."""
+    needed = comparison.hours_needed
+    if comparison.significant or needed is None or needed <= comparison.hours:
+        return ""
+    there = hours_text(comparison.hours)
+    return f" To show a difference of this size takes about {hours_text(needed)} of such speech; there are {there}."
 
 
 def _between(result: SplitResult, best: SystemResult, other: SystemResult) -> Comparison:

@@ -1,7 +1,8 @@
-"""The ladder: greedy, beam, beam + LM, what the n-best lists still hold (oracle), and the other systems beside.
+"""The ladder: greedy, beam, beam + LM, rescored, what the n-best lists still hold (oracle); other systems beside.
 
-Each rung says where the next gain is: greedy to beam is search, beam to beam + LM the language model, beam + LM to
-oracle rescoring; and an LM-bound search can hardly get below the share of words that its LM has never seen.
+Each rung says where the next gain is: greedy to beam is search, beam to beam + LM the language model, the step to
+rescored a larger one, what is left to the oracle a still better one; and an LM-bound search can hardly get below the
+share of words that its LM has never seen.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 from hlas.report.evaluate import SplitResult
 from hlas.report.systems import Role
 
-_ORDER: dict[Role, int] = {"greedy": 0, "beam": 1, "beam_lm": 2, "other": 3}
+_ORDER: dict[Role, int] = {"greedy": 0, "beam": 1, "beam_lm": 2, "rescored": 3, "other": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Rung:
     label: str
     kind: Literal["system", "oracle"]
     system: str
-    group: str  # the log-probs stage whose rungs belong together; '' for systems that hear the audio itself
+    group: str  # the log-probs whose rungs belong together; '' for systems that hear the audio itself
     wer: float
     wer_ci95: tuple[float, float] | None  # None for an oracle, which is no system
     oov_share: float | None  # floor of an LM-bound search; None without an LM
@@ -37,7 +38,9 @@ def ladder(result: SplitResult) -> list[Rung]:
     for item in ordered:
         group = item.system.acoustic
         rungs.append(Rung(item.name, "system", item.name, group, item.score.wer, item.wer_ci95, item.oov_share))
-        if item.oracle_wer is not None:
+        # rescored n-best lists hold what the search that made them found: one oracle for both
+        shown = any((r.kind, r.group, r.wer) == ("oracle", group, item.oracle_wer) for r in rungs)
+        if item.oracle_wer is not None and not (shown and item.system.role == "rescored"):
             label = f"{item.name}, {item.nbest_depth}-best oracle"
             rungs.append(Rung(label, "oracle", item.name, group, item.oracle_wer, None, None))
     return rungs

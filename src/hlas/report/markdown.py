@@ -1,14 +1,28 @@
-"""The report as Markdown: the same summary, tables and provenance as the page, without figure and utterances."""
+"""The report as Markdown: the same summary, tables and provenance as the page, without figures and the browser."""
 
 from collections.abc import Iterable, Sequence
 
-from hlas.report.content import METRIC_COLUMNS, TERMS, Report, metric_cells, notes, stage_facts, stage_title, table_note
-from hlas.report.headline import headline, percent
+from hlas.report.breakdown import Breakdown, Confusion
+from hlas.report.content import (
+    COMPARISON_COLUMNS,
+    METRIC_COLUMNS,
+    TERMS,
+    Report,
+    comparison_cells,
+    metric_cells,
+    notes,
+    stage_facts,
+    stage_title,
+    table_note,
+)
+from hlas.report.evaluate import SplitResult
+from hlas.report.headline import headline, percent, points
 from hlas.report.ladder import ladder
 from hlas.report.provenance import machine, versions
 from hlas.summary import duration
 
 _TUNING_ROWS = 8  # best points shown for each system; the page shows all
+_LISTED = 8  # confusions of a kind, utterances; metrics.json has more
 
 
 def markdown(report: Report) -> str:
@@ -25,6 +39,9 @@ def markdown(report: Report) -> str:
         ]
         blocks.append(_table(("system", *METRIC_COLUMNS), rows))
         blocks.append(_plain(table_note(report, result)))
+        if result.comparisons:
+            blocks.append(_table(COMPARISON_COLUMNS, map(comparison_cells, result.comparisons)))
+    blocks += _groups(report.first) + _words(report.first) + _worst(report.first)
     if tuned := _tuning(report):
         blocks += ["## Tuning of the beam search", tuned]
     if facts := stage_facts(report.provenance):
@@ -32,7 +49,7 @@ def markdown(report: Report) -> str:
         for _, record, of_stage in facts:
             blocks += [f"### {_plain(stage_title(record))}", _pairs(of_stage.pairs)]
             blocks += [_table((table.name, *table.head[1:]), table.rows) for table in of_stage.tables]
-    blocks += ["## How it was made", _made(report), _pairs(versions(report.provenance).items())]
+    blocks += ["## How it was made", *_made(report)]
     blocks += ["## Terms", _pairs(TERMS)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -45,6 +62,96 @@ def _ladder(report: Report) -> str:
             [rung.label, percent(rung.wer), interval, "" if rung.oov_share is None else percent(rung.oov_share)]
         )
     return _table(("system", "WER", "95 % interval", "words unknown to the LM"), rows)
+
+
+def _groups(result: SplitResult) -> list[str]:
+    """A table for each breakdown, and its fairness gaps."""
+    names = [item.name for item in result.systems]
+    blocks = []
+    for breakdown in result.analysis.breakdowns:
+        rows = [
+            [
+                group.label + (" (few words)" if group.small else ""),
+                str(group.utterances),
+                str(group.words),
+                *(_interval(score.wer, score.ci95) for score in group.scores),
+            ]
+            for group in breakdown.groups
+        ]
+        head = (breakdown.title, "utterances", "words", *(f"{name}: WER %" for name in names))
+        blocks += [f"### {_plain(breakdown.title)}", _plain(breakdown.note), _table(head, rows), _gaps(breakdown)]
+    return [f"## Word error rates of groups on {result.split}", *blocks] if blocks else []
+
+
+def _gaps(breakdown: Breakdown) -> str:
+    return "\n".join(
+        f"- {_plain(gap.system)}: {100 * gap.gap:.1f} points between {_plain(gap.worst)} and {_plain(gap.best)} "
+        f"({points(gap.ci95[0])} … {points(gap.ci95[1])}): {'real' if gap.shown else 'may be chance'}"
+        for gap in breakdown.gaps
+    )
+
+
+def _words(result: SplitResult) -> list[str]:
+    """What each system confuses, and what it alone gets right."""
+    analysis = result.analysis
+    rows = [
+        [c.system, _confused(c.substituted), _confused(c.deleted), _confused(c.inserted), _confused(c.characters)]
+        for c in analysis.confusions
+    ]
+    blocks = [
+        f"## Words on {result.split}",
+        _table(("system", "heard as another", "missed", "too many", "characters"), rows),
+    ]
+    if analysis.only_right:
+        alone = [
+            [o.system, str(o.words), ", ".join(f"{word} {count}×" for word, count in o.commonest[:_LISTED])]
+            for o in analysis.only_right
+        ]
+        blocks.append(_table(("system", "words that it alone gets right", "the commonest"), alone))
+    if analysis.vocabulary:
+        known = [
+            [v.system, _share(v.known_right, v.known_words), _share(v.oov_right, v.oov_words)]
+            for v in analysis.vocabulary
+        ]
+        head = ("system", f"words that {analysis.lm} knows, right", "words that it does not know, right")
+        blocks.append(_table(head, known))
+    return blocks
+
+
+def _confused(pairs: Sequence[Confusion]) -> str:
+    return ", ".join(f"{_arrow(c)} {c.count}×" for c in pairs[:_LISTED])
+
+
+def _arrow(confusion: Confusion) -> str:
+    sides = (confusion.reference.replace(" ", "␣"), confusion.hypothesis.replace(" ", "␣"))
+    return " → ".join(filter(None, sides))
+
+
+def _share(right: int, words: int) -> str:
+    return f"{percent(right / words)} of {words}" if words else "–"
+
+
+def _worst(result: SplitResult) -> list[str]:
+    """The utterances that the best system gets most wrong."""
+    best = result.ranked[0]
+    indices = result.analysis.worst[result.systems.index(best)][:_LISTED]
+    rows = [
+        [
+            result.rows[i].utterance,
+            f"{best.score.utterance_errors[i]} of {best.score.utterance_words[i]}",
+            best.hypotheses[i].row.text,
+            best.hypotheses[i].pred_text,
+        ]
+        for i in indices
+    ]
+    head = ("utterance", "errors of words", "reference", best.name)
+    return [f"## Worst utterances of {_plain(best.name)} on {result.split}", _table(head, rows)] if rows else []
+
+
+def _interval(wer: float | None, interval: tuple[float, float] | None) -> str:
+    if wer is None or interval is None:
+        return "–"
+    return f"{100 * wer:.1f} ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
 
 
 def _tuning(report: Report) -> str:
@@ -64,7 +171,7 @@ def _tuning(report: Report) -> str:
     return _table(("system", "alpha", "beta", "WER", "CER", "chosen"), rows) if rows else ""
 
 
-def _made(report: Report) -> str:
+def _made(report: Report) -> list[str]:
     rows = [
         [
             r.name,
@@ -77,7 +184,19 @@ def _made(report: Report) -> str:
         ]
         for folder, r in report.provenance.stages
     ]
-    return _table(("stage", "kind", "took", "finished (UTC)", "machine", "commit", "folder"), rows)
+    head = ("stage", "kind", "took", "finished (UTC)", "machine", "commit", "folder")
+    blocks = [f"Command: `{report.command.replace('`', ' ')}`"]
+    blocks += [_table(head, rows)] if rows else []
+    blocks += ["### Fingerprints", _pairs(report.fingerprints)] if report.fingerprints else []
+    blocks += ["### Versions", _pairs(versions(report.provenance).items())] if rows else []
+    for name, text in report.recipes:
+        blocks += [f"### Recipe {_plain(name)}, resolved", _indented(text)]
+    return blocks
+
+
+def _indented(text: str) -> str:
+    """A block of code, by indentation: nothing in it can end it."""
+    return "\n".join(f"    {line}" for line in text.rstrip("\n").split("\n"))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

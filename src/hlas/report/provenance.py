@@ -1,7 +1,9 @@
 """Where the numbers come from: every stage behind the systems, in data-flow order, with what it counted and used."""
 
 import json
-from collections.abc import Iterable, Mapping
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ class Provenance:
                 "name": record.name,
                 "kind": record.kind,
                 "folder": folder.name,
+                "fingerprint": record.fingerprint,
+                "outside_inputs": dict(outside_inputs(record)),
                 "commit": record.environment.get("commit", ""),
                 "counts": record.summary.get("counts", {}),
             }
@@ -56,6 +60,35 @@ def trace(systems: Iterable[System], further: Iterable[Path]) -> Provenance:
     for folder in found:
         add(folder)
     return Provenance(tuple(ordered.items()))
+
+
+def outside_inputs(record: Record) -> Iterator[tuple[str, str]]:
+    """('release: data/hsb', its SHA-256) for each file or folder that came from outside."""
+    hashes = record.ingredients.get("inputs", {})
+    for key, sources in record.inputs.items():
+        for source, entry in zip(sources, hashes.get(key, ()), strict=False):  # an old record may lack them
+            if not source.folder and isinstance(entry, str):
+                yield f"{key}: {source.path}", entry
+
+
+def fingerprints(provenance: Provenance) -> tuple[tuple[str, str], ...]:
+    """(stage, fingerprint) of each stage, and (stage.input: path, SHA-256) of the data from outside."""
+    out = []
+    for _, record in provenance.stages:
+        out.append((record.name, record.fingerprint))
+        out += [(f"{record.name}.{name}", digest) for name, digest in outside_inputs(record)]
+    return tuple(out)
+
+
+def command_line() -> str:
+    """The command that runs now, as it was typed."""
+    return shlex.join(["hlas", *sys.argv[1:]])
+
+
+def resolved_recipe(home: Path) -> tuple[tuple[str, str], ...]:
+    """(name, YAML) of the recipe whose results are in the folder; empty where it keeps none."""
+    path = home / "recipe.resolved.yaml"
+    return ((home.name, path.read_text(encoding="utf-8")),) if path.is_file() else ()
 
 
 def machine(record: Record) -> str:

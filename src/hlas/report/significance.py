@@ -1,23 +1,29 @@
-"""How far a WER is to be trusted: bootstrap intervals, and a paired test between two systems.
+"""How far a WER is to be trusted: bootstrap intervals, and tests between two systems on the same utterances.
 
-The formulas are those of M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance
+The bootstrap is that of M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance
 evaluation", ICASSP 2004: draw as many units as there are, with replacement, sum their errors and their words, divide.
-All systems see the same draws, so the difference of two columns is the paired bootstrap of their difference.
+All systems see the same draws, so the difference of two columns is the paired bootstrap of their difference. The other
+test, matched pairs of segments, is in `mapsswe.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from hlas.report.mapsswe import Mapsswe
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SPEAKERS_NEEDED = 10  # with fewer, a bootstrap over speakers says little: utterances are drawn instead
 SIGNIFICANT = 0.05
-_WEIGHTS_AT_ONCE = 1 << 22  # elements of the weights matrix held at a time: 32 MiB
+RESAMPLES_A_COMPARISON = 100  # at least: the smallest p, 2 / (resamples + 1), times the comparisons must get below 0.05
+_WEIGHTS_AT_ONCE = 1 << 22  # elements of the weights matrix held at a time: 16 MiB
+_EXACT_IN_FLOAT32 = 1 << 24  # whole numbers up to here, and so their sums, are exact in single precision
+_Z_INTERVAL, _Z_POWER = 1.959964, 0.841621  # normal quantiles of 97.5 % and of 80 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +54,61 @@ def choose_units(speakers: Sequence[str], words: Ints) -> Units:
     scored = np.flatnonzero(words)
     names = [speakers[i] for i in scored]
     known = sorted({name for name in names if name})
-    of = np.full(len(words), -1, np.int64)
     if len(known) >= SPEAKERS_NEEDED and all(names):
         index = {name: i for i, name in enumerate(known)}
+        of = np.full(len(words), -1, np.int64)
         of[scored] = [index[name] for name in names]
         return Units("speaker", of, len(known), len(known))
+    return utterance_units(words, len(known))
+
+
+def utterance_units(words: Ints, speakers: int = 0) -> Units:
+    """Each utterance that has words is a unit; `speakers` are known."""
+    scored = np.flatnonzero(words)
+    of = np.full(len(words), -1, np.int64)
     of[scored] = np.arange(len(scored))
-    return Units("utterance", of, len(scored), len(known))
+    return Units("utterance", of, len(scored), speakers)
 
 
-def bootstrap_wer(errors: Sequence[Ints], words: Ints, units: Units, resamples: int, seed: int) -> Floats:
-    """WER of every system on every resample: (resamples, systems).
+def resampled_sums(totals: Sequence[Floats], units: int, resamples: int, seed: int) -> list[Floats]:
+    """Sums over the units drawn: for each (units, columns) array of whole numbers one of (resamples, columns).
 
-    `errors` holds a (utterances,) array for each system, `words` is (utterances,). The same seed draws the same
-    units whatever the number of systems.
+    All arrays see the same draws, which the seed and the number of units decide.
     """
-    inside = units.of >= 0
-    sums = [np.bincount(units.of[inside], column[inside], units.count) for column in (*errors, words)]
-    totals = np.stack(sums, axis=1)  # (units, systems + 1), the words last
+    largest = max((float(t.sum(axis=0).max(initial=0)) for t in totals), default=0.0)
+    # single precision is twice as fast; a resample's sum is not four times that of the data
+    kind = np.float32 if 4 * largest < _EXACT_IN_FLOAT32 else np.float64
+    columns: list[npt.NDArray[np.floating[Any]]] = [np.ascontiguousarray(t, kind) for t in totals]
     rng = np.random.default_rng(seed)
-    rows = max(1, _WEIGHTS_AT_ONCE // units.count)
-    parts = []
+    rows = max(1, _WEIGHTS_AT_ONCE // units)
+    parts: list[list[Floats]] = [[] for _ in totals]
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        drawn = rng.integers(0, units.count, (size, units.count))
-        drawn += np.arange(size)[:, None] * units.count
-        weights = np.bincount(drawn.ravel(), minlength=size * units.count).reshape(size, units.count)
-        parts.append(weights @ totals)
-    drawn_totals = np.concatenate(parts)
-    return np.asarray(drawn_totals[:, :-1] / drawn_totals[:, -1:], np.float64)
+        drawn = rng.integers(0, units, (size, units))
+        drawn += np.arange(size)[:, None] * units
+        counts = np.bincount(drawn.ravel(), minlength=size * units)
+        weights: npt.NDArray[np.floating[Any]] = counts.reshape(size, units).astype(kind)
+        for part, column in zip(parts, columns, strict=True):
+            part.append((weights @ column).astype(np.float64))
+    return [np.concatenate(part) for part in parts]
+
+
+def unit_totals(columns: Sequence[Ints], units: Units) -> Floats:
+    """Per-utterance counts summed for each unit: (units, columns)."""
+    inside = units.of >= 0
+    sums = [np.bincount(units.of[inside], column[inside], units.count) for column in columns]
+    return np.stack(sums, axis=1) if sums else np.zeros((units.count, 0))
+
+
+def bootstrap_wer(errors: Sequence[Ints], words: Sequence[Ints], units: Units, resamples: int, seed: int) -> Floats:
+    """WER of every system on every resample: (resamples, systems).
+
+    `errors` and `words` hold a (utterances,) array for each system: the references' words are the same for all, but
+    where texts of several normalisers are compared. The same seed draws the same units whatever the number of systems.
+    """
+    totals = unit_totals([*errors, *words], units)
+    (sums,) = resampled_sums([totals], units.count, resamples, seed)
+    return np.asarray(sums[:, : len(errors)] / sums[:, len(errors) :], np.float64)
 
 
 def interval95(values: Floats) -> tuple[float, float]:
@@ -95,6 +127,31 @@ def two_sided_p(differences: Floats) -> float:
     return float(min(1.0, 2.0 * (rarer + 1) / (len(differences) + 1)))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """S. Holm, "A simple sequentially rejective multiple test procedure", 1979: adjusted p in the order given.
+
+    Rejecting where the adjusted p is below 0.05 keeps the chance of any false finding below 5 %, whatever the tests
+    have in common.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def hours_needed(hours: float, difference: float, standard_error: float) -> float | None:
+    """Hours of such speech for a true difference of this size to show: 95 % interval without 0, with 80 % power.
+
+    The variance of a difference of means falls with the amount of data, so that
+    hours * ((1.96 + 0.84) * standard_error / difference)^2 is enough. None where there is no difference.
+    """
+    if difference == 0 or hours <= 0:
+        return None
+    return hours * ((_Z_INTERVAL + _Z_POWER) * standard_error / difference) ** 2
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two systems on the same utterances; a negative `wer_delta` says that `b` makes fewer errors."""
@@ -104,13 +161,33 @@ class Comparison:
     split: str
     wer_delta: float  # WER of b minus WER of a
     wer_delta_ci95: tuple[float, float]
-    p_value: float
+    p_value: float  # of the paired bootstrap
+    p_holm: float  # the same, corrected for all comparisons of the report
     test: str
+    mapsswe: Mapsswe | None  # None where the two were scored against other references
+    hours: float  # of audio compared
+    hours_needed: float | None  # see `hours_needed`
 
     @property
     def significant(self) -> bool:
-        """Whether chance is an unlikely explanation (p < 0.05)."""
-        return self.p_value < SIGNIFICANT
+        """Whether chance is an unlikely explanation: the paired bootstrap's p after Holm is below 0.05."""
+        return self.p_holm < SIGNIFICANT
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in metrics.json."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "split": self.split,
+            "wer_delta": self.wer_delta,
+            "wer_delta_ci95": list(self.wer_delta_ci95),
+            "p_value": self.p_value,
+            "p_holm": self.p_holm,
+            "test": self.test,
+            "mapsswe": self.mapsswe.to_json() if self.mapsswe else None,
+            "hours": self.hours,
+            "hours_needed": self.hours_needed,
+        }
 
 
 def describe_test(units: Units, resamples: int) -> str:
