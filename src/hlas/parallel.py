@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_AHEAD = 8  # chunks a worker that are made before they are asked for
 
 
 def default_workers() -> int:
@@ -37,20 +39,24 @@ def map_chunks(
     worker everything runs in this process. An exception in `function` ends the map and is raised here.
     """
     workers = default_workers() if workers is None else workers
-    chunks = list(chunked(items, chunk_size))
-    if workers <= 1 or len(chunks) <= 1:
+    chunks = chunked(items, chunk_size)
+    wanted = min(workers, -(-len(items) // chunk_size))
+    if wanted <= 1:
         for chunk in chunks:
             yield from _checked(function, chunk)
         return
     # spawn: a forked child of a process that runs torch's or numpy's threads can hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
-        futures = [pool.submit(_checked, function, chunk) for chunk in chunks]
+    with ProcessPoolExecutor(wanted, mp_context=context) as pool:
+        # no more results wait than the workers need to stay busy: memory does not grow with the number of items
+        ahead = deque(pool.submit(_checked, function, chunk) for chunk in islice(chunks, _AHEAD * wanted))
         try:
-            for future in futures:
-                yield from future.result()
+            while ahead:
+                results = ahead.popleft().result()
+                ahead.extend(pool.submit(_checked, function, chunk) for chunk in islice(chunks, 1))
+                yield from results
         finally:
-            for future in futures:
+            for future in ahead:
                 future.cancel()
 
 
