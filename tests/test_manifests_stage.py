@@ -3,60 +3,33 @@
 import json
 import logging
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import polars as pl
 import pytest
 import soundfile
 
 from hlas.errors import UserError
+from hlas.manifests.audio.options import AudioOptions
 from hlas.manifests.rows import audio_path, read_manifest
 from hlas.manifests.screening import evenly
-from hlas.manifests.stage import Audio, Overlap, Params, run
+from hlas.manifests.stage import Overlap, Params
 from hlas.manifests.text import Language
 from hlas.params import build_params
-from hlas.stage import Input, Stage, Summary
 from hlas.yamls import read_yaml
 
-LANGUAGE = Language("xx", "test", tuple("abcdefghijklmnopqrstuvwxyz"))
-COLUMNS = ("client_id", "path", "sentence_id", "sentence", "age", "gender", "accents", "locale")
 Line = tuple[str, str, str]  # speaker, path, sentence
+Build = Callable[..., Path]
+Run = Callable[..., dict[str, Any]]
 RELEASE: dict[str, list[Line]] = {
     "train": [("s1", "a.mp3", 'One "two'), ("s1", "b.mp3", "Three, four!"), ("s2", "c.mp3", "Five.")],
     "dev": [("s3", "d.mp3", "six")],
     "test": [("s4", "e.mp3", "seven eight"), ("s5", "f.mp3", "nine")],
 }
-
-
-def mp3(path: Path, seconds: float = 1.0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.3 * np.sin(np.arange(int(16000 * seconds)) / 6), 16000, format="MP3")
-
-
-def release(folder: Path, splits: Mapping[str, Sequence[Line]], missing: Sequence[str] = ()) -> Path:
-    """Write a release with a clip of one second for every row."""
-    (folder / "clips").mkdir(parents=True, exist_ok=True)
-    for split, lines in splits.items():
-        rows = ["\t".join((s, p, "id-" + p, text, "teens", "", "Budyšin", "xx")) for s, p, text in lines]
-        (folder / f"{split}.tsv").write_text("\n".join(["\t".join(COLUMNS), *rows, ""]), encoding="utf-8")
-        for _, path, _ in lines:
-            clip = folder / "clips" / path
-            if path not in missing and ".." not in path and not clip.exists():
-                mp3(clip)
-    return folder
-
-
-def make(
-    source: Path, out: Path, params: Params | None = None, language: Language = LANGUAGE, workers: int = 1
-) -> Summary:
-    out.mkdir(exist_ok=True)
-    log = logging.getLogger("test")
-    stage = Stage("manifests", "manifests", out, {"release": (Input(source),)}, language, log, workers)
-    return run(params or Params(), stage)
 
 
 def texts(out: Path, split: str) -> list[str]:
@@ -69,12 +42,15 @@ def rejects(out: Path) -> list[list[str]]:
     return [line.split("\t") for line in lines[1:]]
 
 
-def test_a_release_becomes_manifests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_release_becomes_manifests(
+    release: Build, make: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     summary = make(release(tmp_path / "cv", RELEASE), tmp_path / "out")
     assert texts(tmp_path / "out", "train") == ["one two", "three four", "five"]
     first = json.loads((tmp_path / "out" / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first.pop("duration") == pytest.approx(1.0, abs=0.01)
+    assert isinstance(first.pop("snr_db"), float)
     assert first == {
         "audio_filepath": "clips/a.wav",
         "text": "one two",
@@ -84,6 +60,8 @@ def test_a_release_becomes_manifests(tmp_path: Path, caplog: pytest.LogCaptureFi
         "accents": "Budyšin",
         "locale": "xx",
         "sentence_id": "id-a.mp3",
+        "up_votes": 2,
+        "down_votes": 0,
         "source": "common_voice/train",
     }
     for split in RELEASE:
@@ -103,7 +81,9 @@ def test_a_release_becomes_manifests(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "train: kept 3 of 3 (0.00 h, 2 speakers)" in caplog.messages
 
 
-def test_every_row_is_kept_or_rejected_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_row_is_kept_or_rejected_with_its_reason(
+    release: Build, make: Run, mp3: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     train = [
         ("s1", "good.mp3", "Good"),
@@ -187,7 +167,7 @@ OVERLAPPING: dict[str, list[Line]] = {
 }
 
 
-def test_no_speaker_and_no_sentence_crosses_splits(tmp_path: Path) -> None:
+def test_no_speaker_and_no_sentence_crosses_splits(release: Build, make: Run, tmp_path: Path) -> None:
     source = release(tmp_path / "cv", OVERLAPPING)
     summary = make(source, tmp_path / "out")
     assert texts(tmp_path / "out", "train") == ["nobody knows who", "free"]
@@ -206,7 +186,7 @@ def test_no_speaker_and_no_sentence_crosses_splits(tmp_path: Path) -> None:
     assert summary["splits"]["train"]["overlaps_kept"] == {}
 
 
-def test_overlaps_that_are_kept_are_counted(tmp_path: Path) -> None:
+def test_overlaps_that_are_kept_are_counted(release: Build, make: Run, tmp_path: Path) -> None:
     source = release(tmp_path / "cv", OVERLAPPING)
     summary = make(source, tmp_path / "out", Params(overlap=Overlap(speakers="keep", sentences="keep")))
     assert summary["counts"] == {"train": 6, "dev": 3, "test": 2, "rejected": 2}
@@ -219,18 +199,20 @@ def test_overlaps_that_are_kept_are_counted(tmp_path: Path) -> None:
     assert summary["splits"]["dev"]["overlaps_kept"] == {"speaker_in_test": 1, "sentence_in_test": 1}
 
 
-def test_train_from_validated_leaves_out_what_dev_and_test_hold(tmp_path: Path) -> None:
+def test_expand_leaves_out_what_dev_and_test_hold(release: Build, make: Run, tmp_path: Path) -> None:
     lines = [line for split in RELEASE.values() for line in split]
     validated = [*lines, ("s4", "g.mp3", "other words"), ("s9", "h.mp3", "new")]
     source = release(tmp_path / "cv", {**RELEASE, "validated": validated})
-    keep_all = Params(train_from="validated", overlap=Overlap("keep", "keep"))
+    keep_all = Params(expand=True, overlap=Overlap("keep", "keep"))
     assert make(source, tmp_path / "out", keep_all)["splits"]["train"]["rejected"] == {"duplicate_clip": 3}
-    summary = make(source, tmp_path / "out2", Params(train_from="validated"))
+    summary = make(source, tmp_path / "out2", Params(expand=True))
     assert texts(tmp_path / "out2", "train") == ["one two", "three four", "five", "new"]
     assert summary["splits"]["train"]["rejected"] == {"duplicate_clip": 3, "speaker_in_test": 1}
 
 
-def test_limit_chooses_rows_spread_evenly_and_still_protects_all_of_test(tmp_path: Path) -> None:
+def test_limit_chooses_rows_spread_evenly_and_still_protects_all_of_test(
+    release: Build, make: Run, tmp_path: Path
+) -> None:
     train = [("s1", f"t{i}.mp3", word) for i, word in enumerate(["aa", "bb", "cc", "ten", "ee", "ff"])]
     test = [*RELEASE["test"], ("s4", "g.mp3", "Ten.")]
     summary = make(
@@ -243,14 +225,17 @@ def test_limit_chooses_rows_spread_evenly_and_still_protects_all_of_test(tmp_pat
 
 
 def test_evenly_is_even() -> None:
-    assert evenly(range(10), None) == evenly(range(10), 10) == evenly(range(10), 11) == list(range(10))
+    rows = pl.DataFrame({"row": range(10)})
+    assert evenly(rows, None).equals(rows) and evenly(rows, 10).equals(rows) and evenly(rows, 11).equals(rows)
     for limit in range(1, 10):
-        chosen = evenly(range(10), limit)
+        chosen = evenly(rows, limit)["row"].to_list()
         steps = {b - a for a, b in pairwise(chosen)}
         assert len(chosen) == limit and max(steps, default=0) - min(steps, default=0) <= 1
 
 
-def test_an_archive_gives_the_same_manifests_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_archive_gives_the_same_manifests_and_leaves_nothing_behind(
+    release: Build, make: Run, tmp_path: Path
+) -> None:
     source = release(tmp_path / "cv" / "xx", RELEASE)
     with tarfile.open(tmp_path / "cv.tar.gz", "w:gz") as tar:
         tar.add(source / "clips", "cv/xx/clips")
@@ -264,7 +249,7 @@ def test_an_archive_gives_the_same_manifests_and_leaves_nothing_behind(tmp_path:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "out2" / name).read_bytes()
 
 
-def test_workers_change_nothing(tmp_path: Path) -> None:
+def test_workers_change_nothing(release: Build, make: Run, tmp_path: Path) -> None:
     train = [("s1", f"t{i}.mp3", f"{'ab'[i % 2]}{chr(97 + i % 26)}{chr(97 + i // 26)}") for i in range(40)]
     source = release(tmp_path / "cv", {"train": train}, missing=["t7.mp3", "t33.mp3"])
     one = make(source, tmp_path / "out")
@@ -274,7 +259,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "out2" / path.relative_to(tmp_path / "out")).read_bytes()
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(release: Build, make: Run, tmp_path: Path) -> None:
     source, out = release(tmp_path / "cv", RELEASE), tmp_path / "out"
     make(source, out)
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in (out / "clips").iterdir()}
@@ -290,30 +275,30 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {n: data for n, (_, data) in after.items()} == {n: data for n, (_, data) in before.items()}
 
 
-def test_a_language_that_rejects_every_row_is_a_user_error(tmp_path: Path) -> None:
+def test_a_language_that_rejects_every_row_is_a_user_error(release: Build, make: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         make(release(tmp_path / "cv", RELEASE), tmp_path / "out", language=Language("yy", "test", tuple("абв")))
     assert "commonest reason is foreign_letter (2), e.g. e.mp3: eghinstv in: seven eight" in caught.value.problem
     assert not list((tmp_path / "out").rglob("*"))
 
 
-def test_a_release_without_its_clips_is_a_user_error(tmp_path: Path) -> None:
+def test_a_release_without_its_clips_is_a_user_error(release: Build, make: Run, tmp_path: Path) -> None:
     source = release(tmp_path / "cv", RELEASE, missing=[path for lines in RELEASE.values() for _, path, _ in lines])
-    with pytest.raises(UserError, match=r"commonest reason is no_audio \(3\)"):
+    with pytest.raises(UserError, match=r"commonest reason is no_audio \(2\)"):
         make(source, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.jsonl"))
 
 
-def test_splits_that_a_release_lacks_are_not_written(tmp_path: Path) -> None:
+def test_splits_that_a_release_lacks_are_not_written(release: Build, make: Run, tmp_path: Path) -> None:
     source = release(tmp_path / "cv", {"train": RELEASE["train"], "test": []})
     assert list(make(source, tmp_path / "out")["splits"]) == ["train"]
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"train.jsonl", "rejects.tsv", "clips"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"train.jsonl", "rejects.tsv", "audit.json", "clips"}
     with pytest.raises(UserError, match="every table is empty"):
         make(release(tmp_path / "cv2", {"dev": []}), tmp_path / "out2")
 
 
-def test_flac_at_another_rate(tmp_path: Path) -> None:
-    make(release(tmp_path / "cv", RELEASE), tmp_path / "out", Params(audio=Audio("flac", 8000)))
+def test_flac_at_another_rate(release: Build, make: Run, tmp_path: Path) -> None:
+    make(release(tmp_path / "cv", RELEASE), tmp_path / "out", Params(audio=AudioOptions("flac", 8000)))
     (row,) = read_manifest(tmp_path / "out" / "dev.jsonl")
     info = soundfile.info(audio_path(row, tmp_path / "out"))
     assert (row.audio_filepath, info.samplerate, info.format) == ("clips/d.flac", 8000, "FLAC")
@@ -333,7 +318,6 @@ def test_the_shipped_spec_states_the_defaults() -> None:
         {"limit": 0},
         {"min_duration_s": 9.0, "max_duration_s": 1.0},
         {"min_chars_per_s": 99.0},
-        {"audio": Audio("wav", 16)},
     ],
 )
 def test_parameters_that_reject_everything_are_refused(wrong: dict[str, Any]) -> None:

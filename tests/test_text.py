@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hlas.errors import UserError, UserErrors
-from hlas.manifests.number_words import Digits
+from hlas.manifests.language.number_words import Digits
 from hlas.manifests.text import APOSTROPHES, HYPHENS, Language, golden_failures, load_language
 
 FOLDER = Path(__file__).parents[1] / "manifests" / "languages"
@@ -22,7 +22,8 @@ NASTY = Language(  # every policy that the shipped languages do not use
     apostrophe="everywhere",
     hyphen="inner",
     digits=Digits("words", num2words="tr", thousands=".", decimal=","),
-    replacements={"I": "ı", "İ": "i", "ë": "e", "·": "", "d.a.": "de aa", "&": " b ", "́": ""},
+    replacements={"I": "ı", "İ": "i", "ë": "e", "·": "", "d.a.": "de aa", "&": " b ", "\u0301": "", "\u0308": ""},
+    lookalikes={"а": "a", "е": "e", "і": "i", "В": "b"},
 )
 
 # letters of several scripts, marks, digits, punctuation, invisible characters and what rules look for
@@ -73,6 +74,10 @@ def test_accepted_text_holds_only_the_alphabet(language: Language, text: str) ->
         assert checked.text == " ".join(checked.text.split())
 
 
+def test_a_replacement_matches_a_letter_that_only_came_together() -> None:
+    assert NASTY.normalise("e\u00ad\u0308b") == NASTY.normalise("ëb") == "eb"
+
+
 def test_no_diacritic_is_stripped() -> None:
     letters = [c for c in map(chr, range(0xC0, 0x250)) if unicodedata.decomposition(c) and c.isalpha()]
     assert len(letters) > 200
@@ -117,8 +122,47 @@ def test_replacements_with_a_capital_come_before_lower_casing() -> None:
     assert NASTY.normalise("Iİ ıi ISI") == "ıi ıi ısı"
 
 
-def test_a_longer_replacement_matches_whole_words() -> None:
-    assert EN.normalise("Mr. Hmr. Mr.") == "mister hmr mister"
+def test_a_longer_replacement_matches_whole_words_and_writes_whole_words() -> None:
+    assert EN.normalise("Mr. Hmr. Mr.Brown") == "mister hmr mister brown"
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("bаd", "bad"),  # the Cyrillic letter in a Latin word
+        ("Вad а", "bad a"),  # one whose capital alone looks alike; one as a word by itself
+        ("вad", "вad"),
+        ("ааа а-а", "ааа a-a"),  # a word of look-alikes only is a foreign word
+        ("b\u00adа", "ba"),
+    ],
+)
+def test_lookalikes_are_put_right_in_words_of_the_alphabet(text: str, out: str) -> None:
+    assert NASTY.normalise(text) == out
+
+
+def test_digits_are_read_in_hypotheses_only_where_the_policy_says_so() -> None:
+    language = Language("de", "test", tuple("abcdefghiklmnorstuvwzßöü"), digits=Digits("hypotheses", num2words="de"))
+    assert language.normalise("2 Mio., 1000000") == "zwei mio eine million"
+    assert language.check("2 Mio.") == type(language.check(""))("2 mio", "digits", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("3,5", "drei komma fünf"),
+        ("3,05", "drei komma null fünf"),
+        ("3,00", "drei komma null null"),
+        ("1\u202f234", "eins acht vier"),
+        ("1 2345", "eins zwei acht"),
+    ],
+)
+def test_numbers_with_a_word_for_the_decimal_sign_and_respelt_words(text: str, out: str) -> None:
+    respell = {
+        "eintausendzweihundertvierunddreißig": "eins acht vier",
+        "zweitausenddreihundertfünfundvierzig": "zwei acht",
+    }
+    digits = Digits("words", "de", thousands=" ", decimal=",", decimal_word="komma", respell=respell)
+    assert Language("de", "test", tuple("abc"), digits=digits).normalise(text) == out
 
 
 @pytest.mark.parametrize(
@@ -166,7 +210,7 @@ def test_a_wrong_golden_case_is_reported_with_its_line(tmp_path: Path) -> None:
     errors = golden_failures(load_language(path), path)
     assert [error.where.rsplit(":", 1)[1] for error in errors] == ["7", "8", "9"]
     assert "gives 'a', expected 'b'" in errors[0].problem
-    assert "gives reject: foreign_letter, expected reject: digits" in errors[1].problem
+    assert "gives reject: foreign_letter (ö), expected reject: digits" in errors[1].problem
 
 
 def test_a_language_without_golden_cases_is_reported(tmp_path: Path) -> None:
@@ -195,6 +239,11 @@ def test_norwegian_is_a_language_and_not_a_boolean(tmp_path: Path) -> None:
         (MINIMAL + "replacements: {'&': ö}\n", ["'ö' holds ö"]),
         (MINIMAL + "replacements: {a: b}\n", ["'a' is in the alphabet"]),
         (MINIMAL + "replacements: {ab: c}\n", ["could match what a replacement wrote"]),
+        (MINIMAL + "digits: {policy: words, num2words: cs}\nreplacements: {'2': b}\n", ["'2' is a number"]),
+        (
+            MINIMAL + "lookalikes: {а: ab, b: c, вв: b}\n",
+            ["'ab' is no letter", "'b' is in the alphabet", "'вв' is not"],
+        ),
         (MINIMAL + "golden: [{in: a}, {in: a, reject: rain}]\n", ["not a golden case", "no such reason"]),
         (MINIMAL + "golden: {in: a}\n", ["not a list"]),
     ],

@@ -15,7 +15,7 @@ from hlas.manifests.text import Language
 from hlas.models import whisper_weights as weights_module
 from hlas.models.recognise import transcribe_paths
 from hlas.models.transcribe_stage import Params, run
-from hlas.models.whisper_asr import FileTranscriber, Whisper, WhisperOptions
+from hlas.models.whisper_asr import UtteranceTranscriber, Whisper, WhisperOptions
 from hlas.models.whisper_weights import Joined, join_pieces, pip_command, weights_status, whisper_weights
 from hlas.parallel import map_chunks
 from hlas.stage import Input, Stage
@@ -247,8 +247,9 @@ def noises(tmp_path_factory):
 
 
 def test_sampled_texts_are_the_same_whatever_the_number_of_processes(tiny, noises):
-    transcriber = FileTranscriber(tiny, SAMPLED, "cs", threads=1)
-    groups = [noises[:3], noises[3:]]
+    transcriber = UtteranceTranscriber(tiny, SAMPLED, "cs", threads=1, manifest_folder=noises[0].parent)
+    rows = [Row(str(path), 1.0, "") for path in noises]
+    groups = [rows[:3], rows[3:]]
     one, two = (
         [heard for group in map_chunks(transcriber, groups, workers=n, chunk_size=1) for heard in group] for n in (1, 2)
     )

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -19,11 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (recipes.run, recipes.plan, recipes.validate, recipes.gc, recognition.transcribe):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(recipes.run, recipes.plan, recipes.validate, recipes.gc),
+    *(recognition.transcribe, evaluation.score, evaluation.report, evaluation.diff, stats.stats),
+)
+for command in _COMMANDS:
     app.command()(command)
-for command in (evaluation.score, evaluation.report, evaluation.diff):
-    app.command()(command)
-app.command()(stats.stats)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(language.app, name="language")
 app.command()(project.doctor)

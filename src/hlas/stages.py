@@ -59,23 +59,23 @@ KINDS: dict[str, Kind] = {
     "manifests": Kind(
         "hlas.manifests.stage",
         version=2,
-        reads={"release": Reads(("corpus.release",), "corpus: a folder, an archive or a list, as its reader says")},
+        reads={"release": Reads(("corpus.release",), "corpus")},
         writes=MANIFEST_SPLITS,
         uses_language=True,
         resumes=True,
     ),
     "augment": Kind(
-        "hlas.manifests.augment_stage",
+        "hlas.augment.stage",
         version=1,
         reads={
-            "speech": Reads(("manifests.*",), "manifest", required=False),
+            "speech": Reads(("manifests.train",), "manifest", required=False),  # babble of dev would be trained on
             "noise": Reads((), "folder of noise recordings", required=False),
             "rooms": Reads((), "folder of room impulse responses", required=False),
         },
         writes={"noise": "noise.jsonl", "rooms": "rooms.jsonl"},
     ),
     "noisy": Kind(
-        "hlas.manifests.noisy_stage",
+        "hlas.augment.noisy_stage",
         version=1,
         reads={
             "data": Reads(("manifests.*",), "manifest", many=True),
@@ -106,7 +106,7 @@ KINDS: dict[str, Kind] = {
     ),
     "lm": Kind(
         "hlas.lm.stage",
-        version=1,
+        version=2,
         reads={
             "text": Reads(("manifests.*", "corpus.text"), "text file, one sentence a line", many=True),
             "exclude": Reads(("manifests.*",), "manifest", many=True, required=False),
@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {
     ),
     "decode": Kind(
         "hlas.decode.stage",
-        version=1,
+        version=2,
         reads={
             "logprobs": Reads(("logprobs",), "log-probs folder"),
             "lm": Reads(("lm", "lm_mix"), "LM folder", required=False),
@@ -163,7 +163,7 @@ KINDS: dict[str, Kind] = {
     ),
     "report": Kind(
         "hlas.report.stage",
-        version=1,
+        version=2,
         reads={
             "systems": Reads(("decode", "rescore", "transcribe"), "", many=True),
             "baseline": Reads(("decode", "rescore", "transcribe"), "", required=False),
@@ -172,6 +172,6 @@ KINDS: dict[str, Kind] = {
         needs_spec=False,
         uses_language=True,
         names_matter=True,
-        publishes=("report.html", "report.md", "metrics.json", "hypotheses"),
+        publishes=("report.html", "report.md", "metrics.json", "hypotheses", "tensorboard"),
     ),
 }

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 READERS = {  # reader: in a spec -> module
-    "common_voice": "hlas.manifests.common_voice",
-    "spontaneous_speech": "hlas.manifests.spontaneous_speech",
-    "librispeech": "hlas.manifests.librispeech",
-    "ljspeech": "hlas.manifests.ljspeech",
-    "list": "hlas.manifests.plain_list",
-    "nemo": "hlas.manifests.nemo_manifest",
-    "lhotse": "hlas.manifests.lhotse_cuts",
+    "common_voice": "hlas.manifests.readers.common_voice",
+    "spontaneous_speech": "hlas.manifests.readers.spontaneous_speech",
+    "librispeech": "hlas.manifests.readers.librispeech",
+    "ljspeech": "hlas.manifests.readers.ljspeech",
+    "list": "hlas.manifests.readers.plain_list",
+    "nemo": "hlas.manifests.readers.nemo_manifest",
+    "lhotse": "hlas.manifests.readers.lhotse_cuts",
 }
 
 TEXT_COLUMNS = (
@@ -60,7 +60,7 @@ class Corpus(Protocol):
 
     @property
     def audio(self) -> Path:
-        """Folder that relative `file`s start from; of an archive, filled by `fetch`."""
+        """Folder that relative `file`s start from; of an archive, one below `scratch` that `fetch` fills."""
 
     def read(self, table: str) -> "pl.DataFrame":
         """All rows of a table in its order, with the columns above; UserError where the table itself is unusable."""

@@ -1,31 +1,37 @@
-"""Which rows of a release become utterances, and why the others do not, before any audio is read."""
+"""Which rows of a corpus become utterances, and why the others do not, before any audio is read.
 
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
-from typing import Literal, NamedTuple, TypeVar
+Columns in, columns out: `Screen.judge` adds to the rows of a split (`corpus.schema` and what `check_transcripts` says)
+  reason, detail           why the row is rejected, '' = it is not
+  speaker_in, sentence_in  the earlier split that it shares its speaker or sentence with, null = none
+"""
 
-from hlas.manifests.common_voice import BadRow, Clip, clip_file
-from hlas.manifests.text import Language
+from dataclasses import dataclass
+from typing import Literal
 
-T = TypeVar("T")
-OverlapPolicy = Literal["reject", "keep"]
+import polars as pl
 
+from hlas.manifests.readers.tables import look_up
 
-class Pending(NamedTuple):
-    """A row whose text is good."""
-
-    clip: Clip
-    file: str  # below clips/
-    text: str  # normalised
-    overlaps: tuple[str, ...]  # what it shares with a split before it, where that is kept
+SegmentPolicy = Literal["keep", "drop", "only"]
+_SHARED = {"utterance": "utterance", "speaker": "speaker", "text": "sentence"}  # column -> what splits may share
 
 
-class Reject(NamedTuple):
-    """A row that gives no utterance."""
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What a row has to be; the part of a spec that text and table decide."""
 
-    clip: str  # path in the table, or 'line N'
-    reason: str
-    detail: str
+    reject_speakers: bool  # that an earlier split has
+    reject_sentences: bool
+    segment: SegmentPolicy
+    max_words: int | None
+    min_up_votes: int | None
+    max_down_votes: int | None
+    max_per_sentence: int | None
+
+
+def is_safe() -> pl.Expr:
+    """Whether a row is one and names a file."""
+    return (pl.col("bad") == "") & (pl.col("file") != "")
 
 
 class Screen:
@@ -35,65 +41,113 @@ class Screen:
     Every row of an earlier split counts, also one that was itself rejected or not chosen.
     """
 
-    def __init__(
-        self, language: Language, speakers: OverlapPolicy, sentences: OverlapPolicy, max_words: int | None
-    ) -> None:
-        self._language = language
-        self._rejects = {"speaker": speakers == "reject", "sentence": sentences == "reject"}
-        self._max_words = max_words
-        self._names: dict[str, str] = {}  # utterance -> split, and so on
-        self._speakers: dict[str, str] = {}
-        self._sentences: dict[str, str] = {}
+    def __init__(self, rules: RowRules) -> None:
+        self._rules = rules
+        self._taken = {  # column -> what earlier splits hold, and which was the first
+            column: pl.DataFrame(schema={column: pl.String, f"{name}_in": pl.String})
+            for column, name in _SHARED.items()
+        }
 
-    def judge(self, rows: Iterable[Clip | BadRow]) -> list[Pending | Reject]:
-        """One verdict a row."""
-        seen: set[str] = set()
-        return [self._judge(row, seen) for row in rows]
+    def judge(self, rows: pl.DataFrame, *, choosy: bool) -> pl.DataFrame:
+        """The rows with their verdicts; `choosy`: votes and repeats of a sentence count here."""
+        for column, taken in self._taken.items():
+            rows = look_up(rows, taken, column)
+        verdicts = [*_damage(), *self._chosen(choosy), *self._text(), *self._overlaps()]
+        rows = rows.with_columns(_first(verdicts, 1).alias("reason"), _first(verdicts, 2).alias("detail"))
+        if choosy and self._rules.max_per_sentence is not None:
+            rows = _without_repeats(rows, self._rules.max_per_sentence)
+        return rows.drop("text_reason", "text_detail", "utterance_in")
 
-    def protect(self, split: str, rows: Iterable[Clip | BadRow]) -> None:
-        """Keep what these rows hold out of the splits judged from now on."""
-        for row in rows:
-            if isinstance(row, Clip):
-                self._names.setdefault(_utterance(row), split)
-                self._speakers.setdefault(row.speaker, split)
-                self._sentences.setdefault(self._language.normalise(row.sentence), split)
+    def protect(self, split: str, rows: pl.DataFrame) -> None:
+        """Keep what these rows hold out of the splits judged from now on; they need the columns of `_SHARED`."""
+        for column, name in _SHARED.items():
+            held = rows.filter(is_safe() & (pl.col(column) != "")).select(column, pl.lit(split).alias(f"{name}_in"))
+            self._taken[column] = pl.concat([self._taken[column], held]).unique(column, keep="first")
 
-    def _judge(self, clip: Clip | BadRow, seen: set[str]) -> Pending | Reject:
-        if isinstance(clip, BadRow):
-            return Reject(f"line {clip.line}", "bad_row", clip.detail)
-        file = clip_file(clip.path)
-        if not file:
-            return Reject(clip.path, "bad_path", "not a file name below clips/")
-        name = _utterance(clip)
-        if name in seen or name in self._names:
-            where = "twice in this split" if name in seen else f"also in {self._names[name]}"
-            return Reject(clip.path, "duplicate_clip", where)
-        seen.add(name)
-        checked = self._language.check(clip.sentence)
-        if checked.reason:
-            return Reject(clip.path, checked.reason, f"{checked.detail} in: {clip.sentence}".removeprefix(" in: "))
-        words = checked.text.count(" ") + 1
-        if self._max_words is not None and words > self._max_words:
-            return Reject(clip.path, "too_many_words", str(words))
-        overlaps = []
-        for kind, split, value in (
-            ("speaker", self._speakers.get(clip.speaker) if clip.speaker else None, clip.speaker),
-            ("sentence", self._sentences.get(checked.text), clip.sentence),
-        ):
-            if split is None:
-                continue
-            if self._rejects[kind]:
-                return Reject(clip.path, f"{kind}_in_{split}", value)
-            overlaps.append(f"{kind}_in_{split}")
-        return Pending(clip, file, checked.text, tuple(overlaps))
+    def _chosen(self, choosy: bool) -> "list[_Verdict]":
+        """What the spec leaves out by the columns of the table."""
+        rules, out = self._rules, []
+        segment = pl.col("segment")
+        if rules.segment != "keep":
+            left_out = (segment == "") if rules.segment == "only" else (segment != "")
+            out.append(_Verdict(left_out, "segment", pl.when(segment == "").then(pl.lit("none")).otherwise(segment)))
+        if choosy and rules.min_up_votes is not None:
+            votes = pl.col("up_votes")
+            out.append(_Verdict(votes.fill_null(-1) < rules.min_up_votes, "few_up_votes", _count(votes)))
+        if choosy and rules.max_down_votes is not None:
+            votes = pl.col("down_votes")
+            out.append(_Verdict(votes.is_null() | (votes > rules.max_down_votes), "many_down_votes", _count(votes)))
+        return out
+
+    def _text(self) -> "list[_Verdict]":
+        reason, detail, sentence = pl.col("text_reason"), pl.col("text_detail"), pl.col("sentence")
+        shown = pl.when(detail == "").then(sentence).otherwise(detail + " in: " + sentence)
+        out = [_Verdict(reason != "", reason, shown)]
+        if self._rules.max_words is not None:
+            words = pl.col("text").str.count_matches(" ") + 1
+            out.append(_Verdict(words > self._rules.max_words, "too_many_words", words.cast(pl.String)))
+        return out
+
+    def _overlaps(self) -> "list[_Verdict]":
+        out = []
+        if self._rules.reject_speakers:
+            shared = pl.col("speaker_in")
+            out.append(_Verdict(shared.is_not_null(), "speaker_in_" + shared, pl.col("speaker")))
+        if self._rules.reject_sentences:
+            shared = pl.col("sentence_in")
+            out.append(_Verdict(shared.is_not_null(), "sentence_in_" + shared, pl.col("sentence")))
+        return out
 
 
-def evenly(rows: Sequence[T], limit: int | None) -> list[T]:
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A reason to reject rows."""
+
+    applies: pl.Expr
+    reason: str | pl.Expr
+    detail: str | pl.Expr
+
+    def text(self, field: int) -> pl.Expr:
+        """The reason (1) or the detail (2)."""
+        value = self.reason if field == 1 else self.detail
+        return pl.lit(value) if isinstance(value, str) else value
+
+
+def _damage() -> list[_Verdict]:
+    """What is no row, names no file, or stands here again."""
+    name = pl.when(is_safe()).then("utterance")
+    again = is_safe() & ~name.is_first_distinct()
+    taken = pl.col("utterance_in")
+    where = pl.when(taken.is_null()).then(pl.lit("twice in this split")).otherwise("also in " + taken)
+    return [
+        _Verdict(pl.col("bad") != "", "bad_row", pl.col("bad")),
+        _Verdict(pl.col("file") == "", "bad_path", "not the name of a file of the corpus"),
+        _Verdict(again | taken.is_not_null(), "duplicate_clip", where),
+    ]
+
+
+def _first(verdicts: list[_Verdict], field: int) -> pl.Expr:
+    """Reason or detail of the first verdict that applies, '' where none does."""
+    return pl.coalesce([*(pl.when(v.applies).then(v.text(field)) for v in verdicts), pl.lit("")])
+
+
+def _count(votes: pl.Expr) -> pl.Expr:
+    return votes.cast(pl.String).fill_null("unknown")
+
+
+def _without_repeats(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """The first `most` accepted rows of each sentence stay, in the order of the table."""
+    accepted = pl.col("reason") == ""
+    turn = pl.int_range(pl.len()).over("reason", "text")
+    repeated = accepted & (turn >= most)
+    return rows.with_columns(
+        reason=pl.when(repeated).then(pl.lit("sentence_repeated")).otherwise("reason"),
+        detail=pl.when(repeated).then(pl.lit(f"more than {most}")).otherwise("detail"),
+    )
+
+
+def evenly(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
     """At most `limit` rows, spread evenly over all, always the same ones."""
-    if limit is None or limit >= len(rows):
-        return list(rows)
-    return [rows[i * len(rows) // limit] for i in range(limit)]
-
-
-def _utterance(clip: Clip) -> str:
-    return PurePosixPath(clip.path).stem
+    if limit is None or limit >= rows.height:
+        return rows
+    return rows[[i * rows.height // limit for i in range(limit)]]

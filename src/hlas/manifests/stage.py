@@ -1,214 +1,211 @@
-"""Stage `manifests`: a release becomes NeMo manifests of checked text and 16 kHz clips; every row is accounted for.
+"""Stage `manifests`: a corpus becomes NeMo manifests of checked text and sound clips; every row is accounted for.
 
-Writes train.jsonl, dev.jsonl, test.jsonl (those the release has), clips/, rejects.tsv.
+Tables, splits, text, audio, limits, manifests: columns all the way (polars), so that 10^6 rows take seconds where the
+audio is not touched. Writes train.jsonl, dev.jsonl, test.jsonl (those there are), clips/, rejects.tsv and audit.json.
 """
 
+import errno
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from hlas.errors import UserError
-from hlas.files import atomic_text
-from hlas.manifests.common_voice import Release, open_release, read_durations, read_table
-from hlas.manifests.rows import Row, write_rows
-from hlas.manifests.screening import OverlapPolicy, Pending, Reject, Screen, evenly
+from hlas.errors import UserError, did_you_mean
+from hlas.files import atomic_text, write_json
+from hlas.manifests.audio.options import AudioOptions
+from hlas.manifests.audit import Options as AuditOptions
+from hlas.manifests.audit import audit
+from hlas.manifests.corpus import READERS, Corpus, open_corpus
+from hlas.manifests.splits import OwnSplits, official_splits, own_splits
 from hlas.manifests.text import REASONS
-from hlas.parallel import map_chunks
-from hlas.progress import track
+from hlas.manifests.transcripts import Tags, TranscriptCheck, check_transcripts
 from hlas.stage import Stage, Summary
 from hlas.stages import MANIFEST_SPLITS
 
 if TYPE_CHECKING:
-    from hlas.manifests.audio import Converted
+    import polars as pl
+
+    from hlas.manifests.clip_audio import StatedDurations
+    from hlas.manifests.finish import Finished
 
 REJECTS = "rejects.tsv"
-CLIPS = "clips"
-JUDGED = ("test", "dev", "train")  # the most protected first: what they share, the later one loses
-CHUNK = 32  # clips a worker takes at a time: about 0.1 s
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """The clips that are written."""
-
-    format: Literal["wav", "flac"] = "wav"  # flac: 43 % smaller, 25 % slower to make
-    sample_rate_hz: int = 16000
+AUDIT = "audit.json"
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+Policy = Literal["reject", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """What becomes of a train row whose speaker or sentence is in dev or test, and of a dev row in test."""
 
-    speakers: OverlapPolicy = "reject"
-    sentences: OverlapPolicy = "reject"  # compared after the language's rules
+    speakers: Policy = "reject"
+    sentences: Policy = "reject"  # compared after the language's rules
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """Parameters of the stage."""
+    """Parameters of the stage. Votes and repeats choose rows of train, and of all splits that are made here."""
 
-    train_from: Literal["train", "validated"] = "train"  # validated: all that dev and test leave, often twice as much
+    reader: str = "common_voice"  # one of corpus.READERS
+    splits: Literal["official"] | OwnSplits = "official"
+    expand: bool = False  # train goes on with all of `validated` that dev and test leave, often twice as much
     limit: int | None = None  # rows a split, spread evenly over it: a quick check
-    audio: Audio = field(default_factory=Audio)
+    segment: Literal["keep", "drop", "only"] = "keep"  # rows of a part such as the single-word segment, in all splits
+    min_up_votes: int | None = None
+    max_down_votes: int | None = None
+    max_per_sentence: int | None = None  # recordings, the first ones of the table
+    tags: Tags = field(default_factory=Tags)
+    max_words: int | None = None
+    overlap: Overlap = field(default_factory=Overlap)
+    audio: AudioOptions = field(default_factory=AudioOptions)
+    spot_check: int = 200  # clips that are opened where durations are trusted
     min_duration_s: float = 0.3
     max_duration_s: float = 30.0  # what Whisper hears at once
     min_chars_per_s: float = 0.5  # less: silence, or a clip of another sentence
     max_chars_per_s: float = 40.0  # more than anyone can say: a clip cut short
-    max_words: int | None = None
-    overlap: Overlap = field(default_factory=Overlap)
+    audit: AuditOptions = field(default_factory=AuditOptions)
 
     def __post_init__(self) -> None:
-        """Refuse what would reject every row."""
-        if self.limit is not None and self.limit < 1:
-            raise ValueError("limit is less than 1")
-        if self.audio.sample_rate_hz < 8000:
-            raise ValueError("audio.sample_rate_hz is less than 8000")
+        """Refuse what would reject every row, and what contradicts itself."""
+        if self.reader not in READERS:
+            raise ValueError(f"no reader '{self.reader}'; {did_you_mean(self.reader, READERS)}")
+        for name in ("limit", "max_per_sentence", "max_words"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is less than 1")
+        if self.spot_check < 0:
+            raise ValueError("spot_check is less than 0")
         if self.min_duration_s > self.max_duration_s or self.min_chars_per_s > self.max_chars_per_s:
             raise ValueError("a minimum is above its maximum")
-
-
-class _Split(NamedTuple):
-    """One split on its way."""
-
-    in_release: int  # rows of its table
-    verdicts: Sequence[Pending | Reject]  # of the chosen rows
-
-
-class _Kept(NamedTuple):
-    """One utterance, and what it shares with another split."""
-
-    row: Row
-    overlaps: tuple[str, ...]
+        if isinstance(self.splits, OwnSplits):
+            if self.expand:
+                raise ValueError("expand is for official splits; name the tables of your own in splits.tables")
+            if self.splits.by == "sentence" and self.overlap.speakers == "reject":
+                raise ValueError("splits by sentence share speakers: overlap.speakers must be keep")
 
 
 def run(params: Params, stage: Stage) -> Summary:
-    """Make the manifests of the release that the stage reads."""
-    tables = {split: f"{split}.tsv" for split in MANIFEST_SPLITS} | {"train": f"{params.train_from}.tsv"}
+    """Make the manifests of the corpus that the stage reads."""
+    with _full_disk_is_a_user_error(stage.folder):
+        return _run(params, stage)
+
+
+def _run(params: Params, stage: Stage) -> Summary:
+    from hlas.manifests.clip_audio import remove_unused
+
     scratch = stage.folder / ".unpacked"
-    release = open_release(stage.one("release").path, scratch, tuple(tables.values()))
-    splits = _screen(release, tables, params, stage)
-    converted = _convert(release, splits, params, stage)
-    rejects: dict[str, list[Reject]] = {}
-    summary: dict[str, Any] = {}
-    for split in (s for s in MANIFEST_SPLITS if s in splits):
-        kept, rejects[split] = _finish(splits[split], split, converted, params, stage.folder)
-        _refuse_empty(release, split, len(kept), rejects[split])
-        write_rows(stage.folder / MANIFEST_SPLITS[split], (k.row for k in kept))
-        summary[split] = _account(splits[split], kept, rejects[split])
-        stage.log.info(_line(split, summary[split]))
-    _write_rejects(stage.folder / REJECTS, rejects)
+    corpus = open_corpus(params.reader, stage.one("release").path, scratch)
+    if isinstance(params.splits, OwnSplits):
+        splits = own_splits(corpus, params.splits)
+    else:
+        splits = official_splits(corpus, expand=params.expand)
+    sizes = {split: rows.height for split, rows in splits.items()}
+    done, stated = _hear(corpus, _screen(corpus.label, splits, params, stage), params, stage)
+    summary = {split: {"in_release": sizes[split], **finished.account} for split, finished in done.items()}
+    _write(done, summary, params, stage, stated.warning)
+    remove_unused(stage.folder, [finished.kept["audio_filepath"] for finished in done.values()])
     shutil.rmtree(scratch, ignore_errors=True)
-    counts = {split: s["kept"] for split, s in summary.items()}
-    return {"counts": counts | {"rejected": sum(map(len, rejects.values()))}, "splits": summary}
+    counts = {split: account["kept"] for split, account in summary.items()}
+    return {
+        "counts": counts | {"rejected": sum(finished.rejects.height for finished in done.values())},
+        "splits": summary,
+        "stated_durations": {"compared": stated.compared, "differ": stated.differ},
+    }
 
 
-def _screen(release: Release, tables: Mapping[str, str], params: Params, stage: Stage) -> dict[str, _Split]:
-    """Judge the rows of every split that the release has by their text."""
-    language = stage.need_language()
-    screen = Screen(language, params.overlap.speakers, params.overlap.sentences, params.max_words)
-    out: dict[str, _Split] = {}
-    for split in JUDGED:
-        table = release.table(tables[split])
-        rows = list(read_table(table)) if table else []
-        if not rows:
-            stage.log.info("%s: the release has none", split)
-            continue
-        out[split] = _Split(len(rows), screen.judge(evenly(rows, params.limit)))
-        screen.protect(split, rows if split != "train" else ())
-        rejected = [v for v in out[split].verdicts if isinstance(v, Reject)]
-        _refuse_empty(release, split, len(out[split].verdicts) - len(rejected), rejected)
-    if not out:
-        raise UserError(release.label, "every table is empty", "give a release with clips")
+def _screen(label: str, splits: "dict[str, pl.DataFrame]", params: Params, stage: Stage) -> "dict[str, pl.DataFrame]":
+    """The chosen rows of every split with their verdicts by table and text; takes the splits out of their dict."""
+    import polars as pl
+
+    from hlas.manifests.readers.tables import look_up
+    from hlas.manifests.screening import RowRules, Screen, evenly
+
+    rules = RowRules(
+        reject_speakers=params.overlap.speakers == "reject",
+        reject_sentences=params.overlap.sentences == "reject",
+        segment=params.segment,
+        max_words=params.max_words,
+        min_up_votes=params.min_up_votes,
+        max_down_votes=params.max_down_votes,
+        max_per_sentence=params.max_per_sentence,
+    )
+    screen = Screen(rules)
+    check = TranscriptCheck(stage.need_language(), params.tags)
+    out: dict[str, pl.DataFrame] = {}
+    for split in list(splits):
+        rows = splits.pop(split)
+        held_out = split != "train"  # all of its rows count, also those that the limit leaves out
+        chosen = evenly(rows, params.limit)
+        texts = check_transcripts((rows if held_out else chosen)["sentence"], check, stage.workers)
+        choosy = not held_out or isinstance(params.splits, OwnSplits)
+        out[split] = screen.judge(look_up(chosen, texts, "sentence"), choosy=choosy)
+        if held_out:
+            screen.protect(split, look_up(rows, texts, "sentence"))
+        rejected = out[split].filter(pl.col("reason") != "")
+        _refuse_empty(f"{label}: {split}", out[split].height - rejected.height, rejected)
     return out
 
 
-def _convert(release: Release, splits: Mapping[str, _Split], params: Params, stage: Stage) -> "dict[str, Converted]":
-    """Convert the clips of all splits; result by file."""
-    from hlas.manifests.audio import Converter, Job, audio_name, made_duration
+def _hear(
+    corpus: Corpus, judged: "dict[str, pl.DataFrame]", params: Params, stage: Stage
+) -> "tuple[dict[str, Finished], StatedDurations]":
+    """The audio of all splits, and what is left of each; takes the splits out of their dict."""
+    import polars as pl
 
-    target = stage.folder / CLIPS
-    target.mkdir(exist_ok=True)
-    for left in target.glob(".*.part"):  # of a killed run
-        left.unlink()
-    files = [v.file for split in splits.values() for v in split.verdicts if isinstance(v, Pending)]
-    audio = params.audio
-    if release.archive:
-        release.fetch([f for f in files if made_duration(target / audio_name(f, audio.format)) is None])
-    stated = read_durations(release, set(files))
-    converter = Converter(release.clips, target, audio.format, audio.sample_rate_hz)
-    jobs = [Job(file, stated.get(file)) for file in files]
-    results = map_chunks(converter, jobs, workers=stage.workers, chunk_size=CHUNK)
-    return dict(zip(files, track(results, "audio", len(jobs), "clips"), strict=True))
+    from hlas.manifests.clip_audio import HEARD_BY, compare_durations, hear_clips
+    from hlas.manifests.finish import finish_split
 
-
-def _finish(
-    split: _Split, name: str, converted: "Mapping[str, Converted]", params: Params, folder: Path
-) -> tuple[list[_Kept], list[Reject]]:
-    """Utterances and rejects of a split, in the order of its table; clips of rejects are removed."""
-    from hlas.manifests.audio import audio_name
-
-    kept: list[_Kept] = []
-    rejects: list[Reject] = []
-    for verdict in split.verdicts:
-        if isinstance(verdict, Reject):
-            rejects.append(verdict)
-            continue
-        clip, audio = verdict.clip, converted[verdict.file]
-        path = f"{CLIPS}/{audio_name(verdict.file, params.audio.format)}"
-        reason, detail = audio.reason, audio.detail
-        if not reason:
-            reason, detail = _implausible(audio.duration_s, len(verdict.text), params)
-        if reason:
-            (folder / path).unlink(missing_ok=True)
-            rejects.append(Reject(clip.path, reason, detail))
-            continue
-        row = Row(
-            audio_filepath=path,
-            duration=audio.duration_s,
-            text=verdict.text,
-            raw_text=clip.sentence,
-            speaker=clip.speaker,
-            gender=clip.gender,
-            age=clip.age,
-            accents=clip.accents,
-            locale=clip.locale,
-            sentence_id=clip.sentence_id,
-            source=f"common_voice/{name}",
-        )
-        kept.append(_Kept(row, verdict.overlaps))
-    return kept, rejects
+    accepted = pl.concat(rows.filter(reason="").select(HEARD_BY) for rows in judged.values())
+    heard = hear_clips(corpus, accepted, params.audio, stage)
+    stated = compare_durations(accepted, heard, corpus, params.audio, params.spot_check)
+    done: dict[str, Finished] = {}
+    start = 0
+    for split in list(judged):
+        rows = judged.pop(split)
+        own = heard.slice(start, int((rows["reason"] == "").sum()))
+        start += own.height
+        done[split] = finish_split(rows, own, f"{params.reader}/{split}", params)
+        _refuse_empty(f"{corpus.label}: {split}", done[split].kept.height, done[split].rejects)
+    return {split: done[split] for split in MANIFEST_SPLITS if split in done}, stated
 
 
-def _implausible(duration_s: float, chars: int, params: Params) -> tuple[str, str]:
-    """Why a clip's length does not fit, '' if it does, and its length."""
-    rate = chars / duration_s
-    for reason, wrong, detail in (
-        ("too_short", duration_s < params.min_duration_s, f"{duration_s:.2f} s"),
-        ("too_long", duration_s > params.max_duration_s, f"{duration_s:.2f} s"),
-        ("too_slow", rate < params.min_chars_per_s, f"{rate:.2f} characters/s"),
-        ("too_fast", rate > params.max_chars_per_s, f"{rate:.2f} characters/s"),
-    ):
-        if wrong:
-            return reason, detail
-    return "", ""
+def _write(
+    done: "Mapping[str, Finished]", summary: Mapping[str, Mapping[str, Any]], params: Params, stage: Stage, warning: str
+) -> None:
+    """Manifests, rejects and audit, each shown in the log."""
+    from hlas.manifests.rows_table import write_manifest
+
+    for split, finished in done.items():
+        write_manifest(stage.folder / MANIFEST_SPLITS[split], finished.kept)
+        stage.log.info(_line(split, summary[split]))
+    with atomic_text(stage.folder / REJECTS) as file:
+        file.write("split\tclip\treason\tdetail\n")
+        for split, finished in done.items():
+            for cells in finished.rejects.iter_rows():
+                file.write("\t".join((split, *(" ".join(cell.split()) for cell in cells))) + "\n")
+    kept = {split: finished.kept for split, finished in done.items()}
+    found = audit(kept, stage.folder, params.audit, stage.workers)
+    write_json(stage.folder / AUDIT, found.to_json())
+    for line in found.lines:
+        stage.log.info("audit: %s", line)
+    for text in filter(None, (warning, *found.warnings)):
+        stage.log.warning("%s", text)
 
 
-def _account(split: _Split, kept: Sequence[_Kept], rejects: Sequence[Reject]) -> dict[str, Any]:
-    """A split's part of the summary; kept and rejected are all the rows that were read."""
-    if len(kept) + len(rejects) != len(split.verdicts):
-        raise AssertionError(f"kept {len(kept)} + rejected {len(rejects)} != read {len(split.verdicts)}")
-    return {
-        "in_release": split.in_release,
-        "read": len(split.verdicts),
-        "kept": len(kept),
-        "hours": round(sum(k.row.duration for k in kept) / 3600, 4),
-        "speakers": len({k.row.speaker for k in kept if k.row.speaker}),
-        "rejected": dict(Counter(r.reason for r in rejects).most_common()),
-        "overlaps_kept": dict(Counter(o for k in kept for o in k.overlaps).most_common()),
-    }
+@contextmanager
+def _full_disk_is_a_user_error(folder: Path) -> Iterator[None]:
+    """What was written whole stays for the next run; nothing else keeps its name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_IS_FULL:
+            raise
+        raise UserError(
+            str(folder), f"cannot be written: {error.strerror}", "make room and run it again: it goes on where it was"
+        ) from error
 
 
 def _line(split: str, account: Mapping[str, Any]) -> str:
@@ -221,26 +218,17 @@ def _line(split: str, account: Mapping[str, Any]) -> str:
     return line
 
 
-def _refuse_empty(release: Release, split: str, kept: int, rejects: Sequence[Reject]) -> None:
+def _refuse_empty(where: str, kept: int, rejects: "pl.DataFrame") -> None:
     """A split of rejects is a mistake in the recipe or the release, not a result."""
     if kept:
         return
-    ((reason, count),) = Counter(r.reason for r in rejects).most_common(1)
-    example = next(r for r in rejects if r.reason == reason)
-    fix = "mend the release, or the limits and the overlap policy of the manifests stage"
+    ((reason, count),) = Counter(rejects["reason"]).most_common(1)
+    clip, detail = rejects.filter(reason=reason).select("clip", "detail").row(0)
+    fix = "mend the release, or the limits, the rules and the overlap policy of the manifests stage"
     if reason in REASONS:
         fix = "mend the alphabet or the rules of the language's YAML, or give the release of this language"
     raise UserError(
-        f"{release.label}: {split}",
-        f"no row is left of {len(rejects)}; the commonest reason is {reason} ({count}), "
-        f"e.g. {example.clip}: {example.detail}",
+        where,
+        f"no row is left of {rejects.height}; the commonest reason is {reason} ({count}), e.g. {clip}: {detail}",
         fix,
     )
-
-
-def _write_rejects(path: Path, rejects: Mapping[str, Sequence[Reject]]) -> None:
-    with atomic_text(path) as file:
-        file.write("split\tclip\treason\tdetail\n")
-        for split, items in rejects.items():
-            for item in items:
-                file.write("\t".join((split, *(" ".join(cell.split()) for cell in item))) + "\n")

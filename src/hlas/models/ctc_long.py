@@ -1,12 +1,13 @@
 """A CTC model on recordings of any length: cut at quiet points, search each piece, words with times."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hlas.decode.beam import BeamOptions, make_decoder, set_weights, spellable_share
+from hlas.decode.beam import spellable_share
 from hlas.decode.logprobs import WORD_START, Array, Vocabulary
+from hlas.decode.search import SearchOptions, open_backend
 from hlas.decode.tune import Weights
 from hlas.errors import UserError
 from hlas.lm.ngram import LmFiles
@@ -76,30 +77,18 @@ def greedy_search(vocabulary: Vocabulary) -> Search:
     return lambda frames: list(timed_words(frames.argmax(axis=1), vocabulary))
 
 
-def beam_search(vocabulary: Vocabulary, lm: LmFiles, options: BeamOptions, weights: Weights) -> Search:
+def beam_search(vocabulary: Vocabulary, lm: LmFiles, options: SearchOptions, weights: Weights) -> Search:
     """The beam search with an LM; UserError where the labels spell none of its words."""
     if not spellable_share(lm.words(), vocabulary):
         labels = " ".join(vocabulary.tokens[:40])
         raise UserError(
             str(lm.model), f"the model's labels spell none of its words: {labels}", "name an LM of the model's language"
         )
-    decoder = make_decoder(vocabulary, lm)
-    set_weights(decoder, weights, options)
+    backend = open_backend(vocabulary, lm, replace(options, word_times=True))
 
     def search(frames: Array) -> list[Segment]:
-        if not len(frames):
-            return []
-        beams = decoder.decode_beams(
-            frames.astype(np.float64),
-            beam_width=options.width,
-            beam_prune_logp=options.beam_prune_logp,
-            token_min_logp=options.token_min_logp,
-        )
-        return [
-            Segment(start * vocabulary.frame_s, stop * vocabulary.frame_s, word)
-            for word, (start, stop) in beams[0][2]  # text, LM state, words with frames, scores
-            if word
-        ]
+        ((nbest,),) = backend.decode([frames], [weights])
+        return [Segment(word.start_s, word.end_s, word.word) for word in nbest[0].words]
 
     return search
 

@@ -5,11 +5,12 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
+from hlas.models.augmentor import with_sets
 from hlas.tokenizers.stage import Labels
 
 MONITOR = "val_wer"  # NeMo's name of the dev WER
@@ -29,6 +30,7 @@ class Fit:
     labels: Labels
     initial: Path | None  # .nemo whose weights are the start
     folder: Path
+    sets: Mapping[str, Path] = field(default_factory=dict)  # manifests of 'noise' and 'rooms' to mix in
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ def model_config(job: Fit) -> dict[str, Any]:
         config["labels"] = labels
         config["decoder"] |= {"num_classes": len(labels), "vocabulary": labels}
         data |= {"labels": labels, "parser": "base"}
-    train = {"shuffle": True, "num_workers": 0, "pin_memory": True, "trim_silence": False} | config["train_ds"]
+    augmented = with_sets(config["train_ds"], job.sets)
+    train = {"shuffle": True, "num_workers": 0, "pin_memory": True, "trim_silence": False} | augmented
     dev = {"batch_size": 16, "num_workers": 0, "pin_memory": True} | config.get("validation_ds", {})
     config["train_ds"] = train | data | {"manifest_filepath": str(job.train)}
     config["validation_ds"] = dev | data | {"manifest_filepath": str(job.dev), "shuffle": False}
@@ -203,6 +206,7 @@ def _save(model: Any, path: Path) -> None:
         for split in ("train_ds", "validation_ds", "test_ds"):
             if model.cfg.get(split) is not None:
                 model.cfg[split].manifest_filepath = None
+                model.cfg[split].pop("augmentor", None)
     part = path.with_name("part.nemo")
     model.save_to(str(part))
     part.replace(path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hlas.errors import UserError
 from hlas.files import write_json
-from hlas.manifests.rows import Row, audio_path, read_manifest, rebase
+from hlas.manifests.rows import Row, read_manifest, rebase
 from hlas.progress import track
 from hlas.stage import Stage, Summary
 
@@ -28,7 +28,7 @@ class Params:
 def run(params: Params, stage: Stage) -> Summary:
     """Write the files that hlas.decode.logprobs describes, one split an input."""
     from hlas.decode.logprobs import log_probs_writer, write_vocabulary
-    from hlas.manifests.audio import load_audio
+    from hlas.manifests.audio.files import load_utterance
     from hlas.models.nemo_ctc import CtcModel, batches
 
     splits = stage.splits("data")
@@ -51,7 +51,7 @@ def run(params: Params, stage: Stage) -> Summary:
         with log_probs_writer(stage.folder, split, len(model.vocabulary.tokens) + 1, params.dtype) as append:
             grouped = list(batches([row.duration for row in rows], params.batch_s))
             for group in track(grouped, f"log-probs {split}", len(grouped), "batches"):
-                audio = [load_audio(audio_path(rows[i], folder), model.sample_rate_hz) for i in group]
+                audio = [load_utterance(rows[i], folder, model.sample_rate_hz) for i in group]
                 for i, frames in zip(group, model.log_probs(audio, params.batch_s), strict=True):
                     append(rebase(rows[i], folder, stage.folder), frames, position=i)
         audio_s = sum(row.duration for row in rows)

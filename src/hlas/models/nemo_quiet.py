@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from functools import cache
 from typing import Any
 
 _CHATTY = (
@@ -16,6 +17,7 @@ _CHATTY = (
 )
 
 
+@cache  # a second run would quieten handlers that others have attached to NeMo's logger since
 def import_asr() -> Any:
     """Import `nemo.collections.asr` (about 12 s) and turn its information messages off."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

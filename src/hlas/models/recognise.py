@@ -18,7 +18,7 @@ from hlas.stages import KINDS
 from hlas.store import RECORD, read_record
 
 if TYPE_CHECKING:
-    from hlas.decode.beam import BeamOptions
+    from hlas.decode.search import SearchOptions
     from hlas.decode.tune import Weights
     from hlas.lm.ngram import LmFiles
 
@@ -82,7 +82,7 @@ def transcribe_paths(
 
 def _heard(recogniser: Recogniser, path: Path) -> Transcript | None:
     """The transcript, or None with the reason logged: one bad file does not stop the others."""
-    from hlas.manifests.audio import load_audio
+    from hlas.manifests.audio.files import load_audio
 
     try:
         return recogniser.transcribe(load_audio(path, recogniser.sample_rate_hz))
@@ -160,9 +160,9 @@ def _ctc(nemo: Path, lm: Path | None) -> Recogniser:
     return LongCtc(ctc, beam_search(ctc.vocabulary, *chosen) if chosen else greedy_search(ctc.vocabulary))
 
 
-def _lm_search(path: Path) -> "tuple[LmFiles, BeamOptions, Weights]":
+def _lm_search(path: Path) -> "tuple[LmFiles, SearchOptions, Weights]":
     """The LM's files and how to search with it: as a decode stage did if `path` is one, else with the defaults."""
-    from hlas.decode.beam import BeamOptions
+    from hlas.decode.search import SearchOptions
     from hlas.decode.stage import DEFAULT_WEIGHTS
     from hlas.decode.tune import Weights
     from hlas.lm.ngram import LmFiles, find_lm
@@ -171,17 +171,20 @@ def _lm_search(path: Path) -> "tuple[LmFiles, BeamOptions, Weights]":
         unigrams = path.with_name(KINDS["lm"].writes["unigrams"])
         if not unigrams.is_file():
             raise UserError(str(path), f"no {unigrams.name} beside it", "one word a line, as in the ARPA")
-        return LmFiles(path, unigrams), BeamOptions(), DEFAULT_WEIGHTS
+        return LmFiles(path, unigrams), SearchOptions(), DEFAULT_WEIGHTS
     record = read_record(path) if (path / RECORD).is_file() else None
     if record is None or record.kind != "decode":
         LOG.info("alpha and beta are the defaults: name a tuned decode stage's folder as --lm to search as it did")
-        return find_lm(path), BeamOptions(), DEFAULT_WEIGHTS
+        return find_lm(path), SearchOptions(), DEFAULT_WEIGHTS
     sources = record.inputs.get("lm", ())
     if not sources or not sources[0].folder:
         raise UserError(str(path), "a decode stage that read no lm stage", "name one that did, or the LM's folder")
     params, summary = record.params, record.summary
-    options = BeamOptions(
-        params["width"], params["beam_prune_logp"], params["token_min_logp"], params["unk_score_offset"]
+    options = SearchOptions(
+        summary.get("width", params["width"]),
+        params["beam_prune_logp"],
+        params["token_min_logp"],
+        params["unk_score_offset"],
     )
     folder = path.resolve().parent / sources[0].folder
     return find_lm(folder), options, Weights(summary["alpha"], summary["beta"])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hlas.errors import UserError
 from hlas.manifests.rows import read_manifest
+from hlas.models.augmentor import PERTURBATIONS, check_augmentor
 from hlas.models.targets import check_targets
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
@@ -32,6 +33,7 @@ class Params:
         for section in ("preprocessor", "encoder", "decoder", "optim", "train_ds"):
             if not isinstance(self.model.get(section), dict):
                 raise ValueError(f"model.{section} is missing")
+        check_augmentor(self.model["train_ds"])
         if not {"max_epochs", "max_steps"} & set(self.trainer):
             raise ValueError("trainer.max_epochs or trainer.max_steps is missing: the training would never end")
 
@@ -58,6 +60,7 @@ def run(params: Params, stage: Stage) -> Summary:
             labels=labels,
             initial=init.path if init else None,
             folder=stage.folder,
+            sets={name: item.path for name in PERTURBATIONS if (item := stage.optional(name))},
         ),
         stage.log,
     )

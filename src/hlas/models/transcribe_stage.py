@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from hlas.files import write_json
-from hlas.manifests.rows import Hypothesis, Row, audio_path, read_manifest, rebase, write_rows
+from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase, write_rows
 from hlas.manifests.rows_csv import write_hypotheses_csv
-from hlas.models.whisper_asr import FileTranscriber, Heard, Whisper, WhisperOptions
+from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper, WhisperOptions
 from hlas.models.whisper_weights import whisper_weights
 from hlas.parallel import chunked, map_chunks
 from hlas.paths import project_root
@@ -45,7 +45,7 @@ def run(params: Params, stage: Stage) -> Summary:
     weights = whisper_weights(params.model, project_root() / params.weights if params.weights else None)
     # seen to work here, where its errors and the choice of the device are the stage's own
     whisper = Whisper(weights.folder, params, code, params.threads)
-    transcriber = FileTranscriber(weights.folder, replace(params, device=whisper.device), code, params.threads)
+    options = replace(params, device=whisper.device)
     processes = max(1, stage.workers // params.threads) if whisper.device == "cpu" else 1
     device, compute_type = whisper.device, whisper.compute_type
     del whisper
@@ -56,7 +56,8 @@ def run(params: Params, stage: Stage) -> Summary:
     timing, load_s = {}, 0.0
     for split, path in inputs.items():
         rows = manifests[split]
-        groups = list(chunked([audio_path(row, path.parent) for row in rows], GROUP[device]))
+        transcriber = UtteranceTranscriber(weights.folder, options, code, params.threads, path.parent)
+        groups = list(chunked(rows, GROUP[device]))
         found = map_chunks(transcriber, groups, workers=processes, chunk_size=1)
         tracked = track(found, f"transcribe {split}, {GROUP[device]} clips each", len(groups), "groups")
         heard = [one for group in tracked for one in group]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hlas.errors import UserError, did_you_mean
+from hlas.manifests.rows import Row
 from hlas.models.transcripts import Segment, Transcript
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _load(folder: Path, device: str, compute_type: str, threads: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class FileTranscriber:
+class UtteranceTranscriber:
     """Transcribes groups of audio files, each with a freshly loaded model; a function for `map_chunks`.
 
     As every group starts anew, the texts depend on the groups and not on the number of processes.
@@ -143,20 +144,21 @@ class FileTranscriber:
     options: WhisperOptions
     language: str
     threads: int
+    manifest_folder: Path  # that relative audio paths start from
 
-    def __call__(self, groups: Sequence[Sequence[Path]]) -> list[list[Heard]]:
-        """One result a file; UserError names a file that cannot be decoded."""
-        return [self._transcribe(paths) for paths in groups]
+    def __call__(self, groups: Sequence[Sequence[Row]]) -> list[list[Heard]]:
+        """One result a row; UserError names a file that cannot be decoded."""
+        return [self._transcribe(rows) for rows in groups]
 
-    def _transcribe(self, paths: Sequence[Path]) -> list[Heard]:
-        from hlas.manifests.audio import load_audio
+    def _transcribe(self, rows: Sequence[Row]) -> list[Heard]:
+        from hlas.manifests.audio.files import load_utterance
 
         started = time.perf_counter()
         whisper = Whisper(self.folder, self.options, self.language, self.threads)
         load_s = time.perf_counter() - started
         out: list[Heard] = []
-        for path in paths:
+        for row in rows:
             started = time.perf_counter()
-            transcript = whisper.transcribe(load_audio(path, SAMPLE_RATE_HZ))
+            transcript = whisper.transcribe(load_utterance(row, self.manifest_folder, SAMPLE_RATE_HZ))
             out.append(Heard(transcript, time.perf_counter() - started, 0.0 if out else load_s))
         return out

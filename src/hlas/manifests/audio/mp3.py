@@ -74,6 +74,15 @@ def scan_mp3(data: bytes) -> Mp3 | None:
     return Mp3(max(frames, 0), stated, frame_s, cut)
 
 
+def has_all_bytes(data: bytes) -> bool:
+    """Whether the header states a number of bytes and the file has them: whole then, without walking its frames."""
+    at = _after_id3(data)
+    mark = max(data.find(mark, at, at + 64) for mark in (b"Xing", b"Info"))
+    if mark < 0 or len(data) < mark + 16 or data[mark + 7] & 3 != 3:  # bit 0: frames are stated, bit 1: bytes
+        return False
+    return len(data) - at >= int.from_bytes(data[mark + 12 : mark + 16], "big") > 0
+
+
 def _after_id3(data: bytes) -> int:
     if data[:3] != b"ID3" or len(data) < 10:
         return 0

@@ -2,16 +2,20 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from hlas.errors import UserError, UserErrors
-from hlas.manifests.number_words import Digits, num2words_problem
+from hlas.errors import UserError, UserErrors, did_you_mean
+from hlas.manifests.language.number_words import Digits, num2words_problem
 from hlas.manifests.text import REASONS, SPOKEN_SYMBOLS, Language, MarkPolicy
 from hlas.params import build_params
+from hlas.paths import project_root
 from hlas.yamls import Document, read_yaml
+
+EXPECTATIONS: tuple[Literal["out", "reject", "hypothesis"], ...] = ("out", "reject", "hypothesis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class _Keys:
     hyphen: MarkPolicy = "space"
     digits: Digits = field(default_factory=Digits)
     replacements: dict[str, str] = field(default_factory=dict)
+    lookalikes: dict[str, str] = field(default_factory=dict)
     spoken_symbols: str = SPOKEN_SYMBOLS
     whisper: _Whisper = field(default_factory=lambda: _Whisper(""))
 
@@ -41,9 +46,32 @@ class GoldenCase:
     """One case of a language YAML: a text, and what the rules make of it or why they reject it."""
 
     text: str
-    out: str
-    reject: str  # reason; '' where `out` counts
+    expects: Literal["out", "reject", "hypothesis"]  # the key that stands beside `in`
+    value: str  # accepted text; reason of the reject; what the text becomes as a hypothesis, which is never rejected
     place: str  # 'file:line'
+
+
+def language_folder() -> Path:
+    """Where the project's languages are."""
+    return project_root() / "manifests" / "languages"
+
+
+def find_language(name: str) -> Path:
+    """The YAML of a language given by its code, or by the YAML's own path."""
+    if "/" in name or name.endswith(".yaml"):
+        return Path(name)
+    path = language_folder() / f"{name}.yaml"
+    if not path.is_file():
+        fix = did_you_mean(name, [file.stem for file in language_folder().glob("*.yaml")])
+        raise UserError(name, "no such language", f"{fix}, or draft it: hlas language new {name} --text FILE")
+    return path
+
+
+def code_problem(code: str) -> tuple[str, str] | None:
+    """Why a code is none, and what to give instead; None if it is one."""
+    if re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
+        return None
+    return f"'{code}' is not a language code", "the locale's name in Common Voice, e.g. hsb, sv-SE"
 
 
 def read_language(path: Path) -> Language:
@@ -80,13 +108,14 @@ def _golden(document: Document, errors: list[UserError]) -> list[GoldenCase]:
     cases = []
     for i, entry in enumerate(entries):
         place = document.place("golden", i)
-        if not isinstance(entry, dict) or set(entry) not in ({"in", "out"}, {"in", "reject"}):
-            errors.append(UserError(place, "not a golden case", "give 'in' and either 'out' or 'reject'"))
-        elif entry.get("reject", REASONS[0]) not in REASONS:
+        expects = next((key for key in EXPECTATIONS if isinstance(entry, dict) and set(entry) == {"in", key}), None)
+        if expects is None:
+            errors.append(UserError(place, "not a golden case", f"give 'in' and one of: {', '.join(EXPECTATIONS)}"))
+        elif expects == "reject" and entry["reject"] not in REASONS:
             fix = "one of: " + ", ".join(REASONS)
             errors.append(UserError(place, f"no such reason for a reject: '{entry['reject']}'", fix))
         else:
-            cases.append(GoldenCase(str(entry["in"]), str(entry.get("out", "")), entry.get("reject", ""), place))
+            cases.append(GoldenCase(str(entry["in"]), expects, str(entry[expects]), place))
     return cases
 
 
@@ -97,13 +126,13 @@ def _language(keys: _Keys, document: Document, errors: list[UserError]) -> Langu
     def wrong(problem: str, fix: str, *path: str) -> None:
         errors.append(UserError(document.place(*path), problem, fix))
 
-    if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", keys.code):
-        wrong(f"'{keys.code}' is not a language code", "the locale's name in Common Voice, e.g. hsb, sv-SE", "code")
+    if bad_code := code_problem(keys.code):
+        wrong(*bad_code, "code")
     letters = "".join(unicodedata.normalize("NFC", keys.alphabet).split())
     for problem, fix in _alphabet_problems(letters, keys.case):
         wrong(problem, fix, "alphabet")
     digits = keys.digits
-    if digits.policy == "words":
+    if digits.policy != "reject":
         digits = replace(digits, num2words=digits.num2words or keys.code)
         if problem := num2words_problem(digits):
             wrong(problem, "give 'num2words: CODE' of a language it knows, or 'policy: reject'", "digits")
@@ -127,7 +156,11 @@ def _language(keys: _Keys, document: Document, errors: list[UserError]) -> Langu
     for key, value in replacements.items():
         for problem, fix in _replacement_problems(key, value, language):
             wrong(problem, fix, "replacements", key)
-    return replace(language, replacements=replacements)
+    lookalikes = {nfc(key): nfc(value) for key, value in keys.lookalikes.items()}
+    for key, value in lookalikes.items():
+        for problem, fix in _lookalike_problems(key, value, language, replacements):
+            wrong(problem, fix, "lookalikes", key)
+    return None if len(errors) > found else replace(language, replacements=replacements, lookalikes=lookalikes)
 
 
 def _alphabet_problems(letters: str, case: str) -> list[tuple[str, str]]:
@@ -149,6 +182,8 @@ def _alphabet_problems(letters: str, case: str) -> list[tuple[str, str]]:
 def _replacement_problems(key: str, value: str, language: Language) -> list[tuple[str, str]]:
     """Why a replacement could match its own output or write what no rule touches again."""
     out = []
+    if key.isdecimal() and language.digits.policy != "reject":
+        out.append((f"'{key}' is a number, which 'digits' reads", "give 'policy: reject', or leave it out"))
     if strange := sorted(set(value) - {*language.alphabet, " "}):
         out.append((f"'{value}' holds {' '.join(strange)}", "replace by letters of the alphabet and spaces"))
     kept = {*language.alphabet, " "}
@@ -157,4 +192,18 @@ def _replacement_problems(key: str, value: str, language: Language) -> list[tupl
     elif len(key) != 1 and all(c in kept or language.normalise(c) == c for c in key):
         problem = f"'{key}' consists of letters only, so it could match what a replacement wrote"
         out.append((problem, "give a single character, or a form with a capital, a digit or punctuation"))
+    return out
+
+
+def _lookalike_problems(
+    key: str, value: str, language: Language, replacements: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Why a pair of letters cannot be look-alikes."""
+    out = []
+    if len(key) != 1 or not key.isalpha():
+        out.append((f"'{key}' is not one letter", "give one letter of another script"))
+    if key in language.alphabet or key in replacements:
+        out.append((f"'{key}' is in the alphabet or among the replacements", "take it out of one of them"))
+    if value not in language.alphabet or not value.isalpha():
+        out.append((f"'{value}' is no letter of the alphabet", "give one letter of the alphabet"))
     return out

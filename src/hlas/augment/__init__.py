@@ -1,0 +1,1 @@
+"""Noise and rooms: sets to train with, and noisy copies of test sets."""

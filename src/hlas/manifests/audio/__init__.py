@@ -1,0 +1,1 @@
+"""Clips: read, checked, converted or kept as they are."""
