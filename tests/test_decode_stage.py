@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hlas.decode.logprobs import Vocabulary, log_probs_writer, write_vocabulary
 from hlas.decode.stage import Params, run
 from hlas.decode.tune import Grid
 from hlas.errors import UserError
+from hlas.lm import ngram
 from hlas.manifests.rows import Row, audio_path, read_hypotheses
 from hlas.manifests.text import Language
 from hlas.stage import Input, Stage
@@ -61,18 +63,21 @@ def frames_of(text: str, wrong: dict[str, str]) -> np.ndarray:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with log-probs, in which the best label of every 't' is 'd', and an LM that knows better."""
-    folder = tmp_path / "store" / "logprobs-1"
+    write_log_probs(tmp_path / "store" / "logprobs-1", SENTENCES)
+    write_lm(tmp_path / "store" / "lm-1", ARPA, "cat dog got sat")
+    return tmp_path / "store"
+
+
+def write_log_probs(folder: Path, splits: dict[str, list[str]]) -> None:
     folder.mkdir(parents=True)
     write_vocabulary(folder, VOCABULARY)
-    for split, sentences in SENTENCES.items():
+    for split, sentences in splits.items():
         with log_probs_writer(folder, split, len(VOCABULARY.tokens) + 1) as append:
             for i, text in enumerate(sentences):
                 row = Row(f"../manifests-1/clips/{split}{i}.wav", 1.5, text, raw_text=f'{text.title()}, "he" said')
                 append(row, frames_of(text, {"t": "d"}))
-    timing = {split: {"audio_s": 1.5 * len(s), "seconds": 10.0} for split, s in SENTENCES.items()}
+    timing = {split: {"audio_s": 1.5 * len(s), "seconds": 10.0} for split, s in splits.items()}
     (folder / "timing.json").write_text(json.dumps(timing))
-    write_lm(tmp_path / "store" / "lm-1", ARPA, "cat dog got sat")
-    return tmp_path / "store"
 
 
 def write_lm(folder: Path, arpa: str, words: str) -> None:
@@ -81,7 +86,7 @@ def write_lm(folder: Path, arpa: str, words: str) -> None:
     (folder / "unigrams.txt").write_text("".join(f"{word}\n" for word in words.split()))
 
 
-def decode(store: Path, params: Params, lm: str = "", name: str = "decode-1") -> dict[str, object]:
+def decode(store: Path, params: Params, lm: str = "", name: str = "decode-1", workers: int = 1) -> dict[str, object]:
     inputs = {"logprobs": (Input(store / "logprobs-1", "logprobs"),)}
     if lm:
         inputs["lm"] = (Input(store / lm, "lm"),)
@@ -95,7 +100,7 @@ def decode(store: Path, params: Params, lm: str = "", name: str = "decode-1") ->
         inputs=inputs,
         language=LANGUAGE,
         log=logging.getLogger("hlas"),
-        workers=1,
+        workers=workers,
     )
     summary = run(params, stage)
     folder.rename(store / name)
@@ -158,6 +163,39 @@ def test_beam_with_tuned_lm(store: Path, caplog: pytest.LogCaptureFixture) -> No
     assert oov == {"dev": {"words": 7, "oov_words": 0}, "test": {"words": 5, "oov_words": 1}}
 
 
+def test_a_larger_grid_and_the_width(store: Path) -> None:
+    grid = Grid(alpha=(0.0, 0.2, 0.4, 0.6), beta=(0.0, 1.0, 2.0), width=(1, 20))
+    summary = decode(store, Params(backend="pyctcdecode", width=20, tune_on="dev", grid=grid), lm="lm-1")
+    tuning = json.loads((store / "decode-1" / "tuning.json").read_text())
+    points = [(p["alpha"], p["beta"]) for p in tuning["table"] if p["width"] == 20]
+    assert points == [(a, b) for a in grid.alpha for b in grid.beta]
+    (narrow,) = (p for p in tuning["table"] if p["width"] == 1)
+    # so clear are these log-probs that a width of 1 is as good
+    assert narrow["redecoded"] and narrow["wer"] == tuning["chosen"]["wer"] == summary["dev"]["wer"]
+    assert tuning["chosen"]["width"] == summary["width"] == 1
+    search = json.loads((store / "decode-1" / "search.json").read_text())
+    assert (search["alpha"], search["beta"], search["width"]) == (summary["alpha"], summary["beta"], 1)
+
+
+def test_two_processes_find_what_one_finds(store: Path) -> None:
+    many = {"dev": [f"{a} {b}" for a in SENTENCES["dev"] for b in ("cat", "got dog", "sat")], "test": ["dog"]}
+    shutil.rmtree(store / "logprobs-1")
+    write_log_probs(store / "logprobs-1", many)
+    params = Params(backend="auto", nbest=3, tune_on="dev", grid=SMALL, word_times=True)
+    summaries = [decode(store, params, lm="lm-1", name=f"w{workers}", workers=workers) for workers in (1, 2)]
+    for name in ("dev.jsonl", "dev.csv", "test.jsonl", "tuning.json", "search.json", "oov.json"):
+        assert (store / "w1" / name).read_bytes() == (store / "w2" / name).read_bytes()
+    assert summaries[0]["dev"] == summaries[1]["dev"]
+    best = read_hypotheses(store / "w1" / "dev.jsonl")[0]
+    assert [w.word for w in best.words] == best.pred_text.split()
+
+
+def test_hotwords_reach_the_search(store: Path) -> None:
+    decode(store, Params(backend="pyctcdecode", hotwords={"cat": 1.0}))
+    assert predictions(store, "test")[0] == "dog god cat"
+    assert predictions(store, "dev")[0].split()[0] == "cat"
+
+
 def test_weights_that_are_neither_given_nor_tuned_are_told(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     summary = decode(store, Params(backend="pyctcdecode"), lm="lm-1")
     assert (summary["alpha"], summary["beta"], summary["weights_from"]) == (0.5, 1.5, "default")
@@ -171,7 +209,8 @@ def test_an_lm_that_hurts_is_told(store: Path, caplog: pytest.LogCaptureFixture)
     decode(store, Params(backend="pyctcdecode", alpha=3.0, beta=0.0), lm="lm-2")
     assert "worse than greedy" not in caplog.text  # as many errors as greedy is not worse
     decode(store, Params(backend="pyctcdecode", alpha=3.0, beta=-20.0), lm="lm-2", name="decode-2")
-    assert "worse than greedy" in caplog.text
+    (loss,) = (r.message for r in caplog.records if "worse than greedy" in r.message)
+    assert "likely causes: the LM does not know 57 % of the words of dev" in loss
 
 
 def test_an_lm_of_another_alphabet(store: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,8 +218,34 @@ def test_an_lm_of_another_alphabet(store: Path, caplog: pytest.LogCaptureFixture
     with pytest.raises(UserError, match="spell none of the LM's words"):
         decode(store, Params(backend="pyctcdecode"), lm="lm-2")
     write_lm(store / "lm-3", ARPA, "cat dog got кот")
-    decode(store, Params(backend="pyctcdecode"), lm="lm-3", name="decode-2")
+    summary = decode(store, Params(backend="pyctcdecode"), lm="lm-3", name="decode-3")
     assert "cannot spell 25 % of the LM's words" in caplog.text
+    assert any("cannot spell" in warning for warning in summary["warnings"])
+
+
+def test_an_lm_of_another_unit(store: Path) -> None:
+    ngram.describe(store / "lm-1", order=2, unit="token", tokens=VOCABULARY.tokens)
+    with pytest.raises(UserError, match="a token LM") as error:
+        decode(store, Params(backend="auto"), lm="lm-1")
+    assert "beam_batch" in error.value.fix
+    ngram.describe(store / "lm-1", order=2, unit="word")
+    with pytest.raises(UserError, match="a word LM"):
+        decode(store, Params(backend="beam_batch"), lm="lm-1", name="decode-2")
+
+
+def test_log_probs_of_another_base_are_refused(store: Path) -> None:
+    path = store / "logprobs-1" / "dev.npy"
+    np.save(path, (np.load(path).astype(np.float32) / np.log(10)).astype(np.float16))
+    with pytest.raises(UserError, match="of base 10") as error:
+        decode(store, Params())
+    assert error.value.where.endswith("logprobs-1, dev")
+
+
+def test_dev_clips_in_test_are_refused(store: Path) -> None:
+    for name in ("npy", "index.jsonl"):
+        shutil.copy(store / "logprobs-1" / f"dev.{name}", store / "logprobs-1" / f"test.{name}")
+    with pytest.raises(UserError, match="3 of its utterances are in 'test' too"):
+        decode(store, Params(backend="pyctcdecode", tune_on="dev", grid=SMALL), lm="lm-1")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlas.decode.greedy import collapse, greedy_texts
-from hlas.decode.logprobs import Vocabulary, log_probs_writer, read_log_probs, write_vocabulary
+from hlas.decode.greedy import best_labels, collapse, greedy_texts
+from hlas.decode.logprobs import BadLogProbs, Vocabulary, log_probs_writer, read_log_probs, write_vocabulary
+from hlas.errors import UserError
 from hlas.manifests.rows import Row
 
 BLANK = 3
@@ -61,3 +63,31 @@ def test_pieces_become_words(tmp_path: Path) -> None:
     with log_probs_writer(tmp_path, "dev", 4) as append:
         append(Row("x.wav", 1.0, ""), one_hot([1, 2, 3, 2, 0, 2, 1], 4))
     assert list(greedy_texts(read_log_probs(tmp_path, "dev"))) == ["abb b a"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, -0.0, -6e-8, -0.5, -3.0, -60000.0, -np.inf, 0.25]), min_size=4, max_size=4))
+)
+def test_the_best_label_has_the_largest_value(rows: list[list[float]]) -> None:
+    frames = np.array([[*row, -1.0] for row in rows], dtype=np.float16).reshape(-1, 5)
+    best = best_labels(frames)
+    assert frames[np.arange(len(frames)), best].tolist() == frames.max(axis=1).tolist()
+    plain = ~(frames == 0).any(axis=1)  # 0.0 and -0.0 are equal, and either may be taken
+    assert best[plain].tolist() == frames[plain].argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("bad", [[0.0, np.nan], [-1.0, -np.nan], [np.inf, -1.0], [-np.inf, -np.inf]])
+def test_a_frame_that_is_no_distribution_is_found(dtype: str, bad: list[float]) -> None:
+    with pytest.raises(BadLogProbs) as caught:
+        best_labels(np.array([[-1.0, -0.5], [-0.1, -3.0], bad], dtype=dtype))
+    assert caught.value.frame == 2
+
+
+def test_nan_names_the_utterance(tmp_path: Path) -> None:
+    write_vocabulary(tmp_path, Vocabulary(("a",), "char", 0.02))
+    with log_probs_writer(tmp_path, "dev", 2) as append:
+        append(Row("clips/fine.wav", 1.0, ""), np.log([[0.9, 0.1]]))
+        append(Row("clips/broken.wav", 1.0, ""), np.full((1, 2), np.nan))
+    with pytest.raises(UserError, match="dev: utterance broken, frame 0"):
+        list(greedy_texts(read_log_probs(tmp_path, "dev")))

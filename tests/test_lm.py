@@ -3,22 +3,25 @@
 import itertools
 import logging
 import os
+import random
 import subprocess
 from pathlib import Path
 
 import kenlm
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import sentencepiece
 
 from hlas.errors import UserError
-from hlas.lm import ngram, text
+from hlas.files import write_json
+from hlas.lm import ngram
+from hlas.lm.fit import measure_fit
 from hlas.lm.stage import Params, run
-from hlas.lm.text import Source, sentences_of, write_sentences
+from hlas.lm.token_text import encode_file, encode_sentences, labels_of
 from hlas.manifests.rows import Row, write_rows
 from hlas.manifests.text import Language
 from hlas.paths import project_root
 from hlas.stage import Input, Stage
+from hlas.tokenizers.spm import train_sentencepiece
 
 LANGUAGE = Language("xx", "Test", tuple("abcdefghijklmnopqrstuvwxyzäöü'"), apostrophe="inner")
 INSTALL = project_root() / "tools" / "install_kenlm.sh"
@@ -54,69 +57,6 @@ def run_stage(folder: Path, params: Params, workers: int = 1, **inputs: tuple[In
     return run(params, stage)
 
 
-# --- text
-
-
-def test_every_line_is_kept_or_counted(tmp_path: Path) -> None:
-    source = tmp_path / "text.txt"
-    source.write_bytes("\ufeffEin Apfel.\r\n\nein apfel\nдом\ntwo words\u2028in one\n  Ärger \n7 up".encode())
-    out = tmp_path / "out"
-    (counts,) = write_sentences(out, [Source(source, "text")], {"ärger"}, LANGUAGE)
-    assert out.read_text(encoding="utf-8") == "ein apfel\ntwo words in one\n"
-    assert (counts.read, counts.kept, counts.words, counts.removed, counts.duplicates) == (7, 2, 6, 1, 1)
-    assert counts.rejected == {"no_text": 1, "foreign_letter": 1, "digits": 1}
-    assert counts.read == counts.kept + counts.removed + counts.duplicates + sum(counts.rejected.values())
-
-
-def test_duplicates_can_stay(tmp_path: Path) -> None:
-    source = tmp_path / "text.txt"
-    source.write_text("a\nb\na\n")
-    write_sentences(tmp_path / "out", [Source(source, "text")], set(), LANGUAGE, dedupe=False)
-    assert (tmp_path / "out").read_text() == "a\nb\na\n"
-
-
-@pytest.mark.parametrize("block_bytes", [4, 1 << 20])
-def test_a_line_that_is_not_utf8_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", block_bytes)
-    source = tmp_path / "latin1.txt"
-    source.write_bytes(b"one\ntwo\nthree\nf\xfcnf\nsix\n")
-    with pytest.raises(UserError, match="not UTF-8") as error:
-        write_sentences(tmp_path / "out", [Source(source, "text")], set(), LANGUAGE)
-    assert error.value.where == f"{source}:4"
-    assert not (tmp_path / "out").exists()
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(["", "ab", "ä", "xyz xyz"]), max_size=12), st.integers(1, 9))
-def test_blocks_do_not_change_the_sentences(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], size: int
-) -> None:
-    source = tmp_path_factory.mktemp("blocks") / "text.txt"
-    source.write_text("\n".join(lines), encoding="utf-8")
-    ranges = list(text._line_ranges(source, size))
-    blocks = text._Checker(source, LANGUAGE)(ranges)
-    assert [s for b in blocks for s in b.accepted] == [line for line in lines if line]
-    assert sum(b.lines for b in blocks) == source.read_text(encoding="utf-8").count("\n") + bool(lines and lines[-1])
-    assert [start for start, _ in ranges[1:]] == [stop for _, stop in ranges[:-1]]
-
-
-def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 100)
-    source = tmp_path / "text.txt"
-    source.write_text("".join(f"word {chr(97 + i % 26)} {chr(97 + i // 26)}\n" for i in range(60)) + "7\n")
-    results = []
-    for workers in (1, 2):
-        (counts,) = write_sentences(tmp_path / "out", [Source(source, "text")], set(), LANGUAGE, workers=workers)
-        results.append(((tmp_path / "out").read_text(), counts.to_json()))
-    assert results[0] == results[1]
-    assert results[0][1]["kept"] == 60
-
-
-def test_held_out_sentences_are_normalised(tmp_path: Path) -> None:
-    path = manifest(tmp_path / "foreign.jsonl", "Don't stop!")
-    assert "don't stop" in sentences_of([path], LANGUAGE)
-
-
 # --- the stage
 
 
@@ -132,7 +72,7 @@ def test_stage_keeps_dev_and_test_out(tmp_path: Path, programs: ngram.Kenlm, cap
         summary = run_stage(
             folder, Params(order=3), text=(Input(train, "manifests", "train"), Input(outside)), workers=2
         )
-    assert sorted(p.name for p in folder.iterdir()) == ["lm.arpa", "lm.bin", "unigrams.txt"]
+    assert sorted(p.name for p in folder.iterdir()) == ["lm.arpa", "lm.bin", "lm.json", "unigrams.txt"]
     assert (folder / "unigrams.txt").read_text() == "a\ncat\ncow\ndog\nran\nsat\nthe\n"
     assert summary["counts"] == {
         "read": 7,
@@ -179,10 +119,109 @@ def test_text_without_a_sentence_is_refused(tmp_path: Path, programs: ngram.Kenl
     assert list((tmp_path / "lm").iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"order": 1}, {"order": 7}, {"order": 2, "prune": (0, 0, 1)}, {"prune": (1, 0)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"order": 1},
+        {"order": 7},
+        {"order": 2, "prune": (0, 0, 1)},
+        {"prune": (1, 0)},
+        {"vocabulary_limit": 0},
+        {"unit": "token", "vocabulary_limit": 10},
+        {"quantise_bits": 1},
+        {"binary": "probing", "quantise_bits": 8},
+    ],
+)
 def test_impossible_specs_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"order|prune"):
-        Params(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"order|prune|vocabulary_limit|quantise_bits"):
+        Params(**wrong)  # type: ignore[arg-type]  # a wrong value is the point
+
+
+def test_a_limited_vocabulary(tmp_path: Path, programs: ngram.Kenlm) -> None:
+    train = manifest(tmp_path / "m" / "train.jsonl", "a b", "a c", "a b d", "b a")
+    manifest(tmp_path / "m" / "dev.jsonl", "a d")
+    summary = run_stage(
+        tmp_path / "lm", Params(order=2, vocabulary_limit=2), text=(Input(train, "manifests", "train"),)
+    )
+    assert (tmp_path / "lm" / "unigrams.txt").read_text() == "a\nb\n"
+    assert summary["counts"]["types"] == 2 and summary["dev"]["oov_words"] == 1
+    model = kenlm.Model(str(tmp_path / "lm" / "lm.bin"))
+    words = ["a", "b", "</s>", "<unk>"]
+    state = kenlm.State()
+    model.BeginSentenceWrite(state)
+    assert sum(10 ** model.BaseScore(state, word, kenlm.State()) for word in words) == pytest.approx(1, abs=1e-4)
+
+
+# --- tokens
+
+
+def char_tokenizer(folder: Path, tokens: tuple[str, ...]) -> Path:
+    folder.mkdir()
+    write_json(folder / "vocabulary.json", {"unit": "char", "type": "char", "tokens": tokens})
+    return folder
+
+
+def test_a_token_lm_of_characters(tmp_path: Path, programs: ngram.Kenlm) -> None:
+    tokens = (" ", *"abcdeh")
+    tokenizer = char_tokenizer(tmp_path / "tokenizer", tokens)
+    train = manifest(tmp_path / "m" / "train.jsonl", "a bad head", "a bed", "zzz", "bad bed")
+    manifest(tmp_path / "m" / "dev.jsonl", "a bad bed")
+    summary = run_stage(
+        tmp_path / "lm",
+        Params(order=3, unit="token"),
+        text=(Input(train, "manifests", "train"),),
+        tokenizer=(Input(tokenizer, "tokenizer"),),
+    )
+    assert summary["rejected"] == {"no_token": 1} and summary["counts"]["sentences"] == 3
+    found = ngram.find_lm(tmp_path / "lm")
+    assert (found.unit, found.tokens) == ("token", tokens)
+    assert sorted(found.words()) == sorted(chr(100 + i) for i, t in enumerate(tokens) if t != "c")
+    dev = summary["dev"]
+    assert (dev["words"], dev["oov_words"]) == (9, 0)  # tokens: the spaces among them
+    model = kenlm.Model(str(found.model))
+    encoded = " ".join(chr(100 + tokens.index(c)) for c in "a bad bed")
+    assert dev["perplexity"] == pytest.approx(model.perplexity(encoded), rel=1e-5)
+
+
+def test_a_token_lm_of_pieces(tmp_path: Path, programs: ngram.Kenlm) -> None:
+    sentences = ["the cat sat", "the dog sat", "a cat and a dog", "that cat sat and sat"]
+    labels = tmp_path / "tokenizer"
+    labels.mkdir()
+    pieces = train_sentencepiece(sentences, "bpe", 30, labels)
+    write_json(labels / "vocabulary.json", {"unit": "bpe", "type": "bpe", "tokens": pieces})
+    train = manifest(tmp_path / "m" / "train.jsonl", *sentences, "zebra")
+    summary = run_stage(
+        tmp_path / "lm",
+        Params(order=2, unit="token"),
+        text=(Input(train, "manifests", "train"),),
+        tokenizer=(Input(labels, "tokenizer"),),
+    )
+    assert summary["rejected"] == {"no_token": 1}
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(labels / "tokenizer.model"))
+    expected = {chr(100 + i) for sentence in sentences for i in processor.encode(sentence)}
+    assert set(ngram.find_lm(tmp_path / "lm").words()) == expected
+
+
+def test_tokens_that_look_like_spaces_stay(tmp_path: Path, programs: ngram.Kenlm) -> None:
+    """Tokens 33 and 60 are U+0085 and U+00A0 in NeMo's encoding, which Python takes for white space."""
+    tokens = tuple(chr(0x4E00 + i) for i in range(70))
+    labels = labels_of(char_tokenizer(tmp_path / "tokenizer", tokens))
+    (tmp_path / "text").write_text("".join(tokens) + "\n" + "".join(reversed(tokens)) + "\n", encoding="utf-8")
+    for workers in (1, 2):
+        assert encode_file(tmp_path / "text", tmp_path / "encoded", labels, workers) == 0
+    ngram.count_ngrams(programs, tmp_path / "encoded", tmp_path / "lm.arpa", order=2)
+    ngram.write_words(tmp_path / "unigrams.txt", ngram.read_words(tmp_path / "lm.arpa"))
+    assert sorted(ngram.find_lm(tmp_path).words()) == sorted(chr(100 + i) for i in range(70))
+    assert measure_fit(tmp_path / "lm.arpa", encode_sentences(["".join(tokens)], labels)).oov_words == 0
+
+
+def test_unit_and_tokenizer_belong_together(tmp_path: Path) -> None:
+    text = (Input(manifest(tmp_path / "m" / "train.jsonl", "a"), "manifests", "train"),)
+    tokenizer = (Input(char_tokenizer(tmp_path / "tokenizer", ("a",)), "tokenizer"),)
+    with pytest.raises(UserError, match="no tokenizer says what the tokens are"):
+        run_stage(tmp_path / "lm1", Params(unit="token"), text=text)
+    with pytest.raises(UserError, match="an LM of words has no use for it"):
+        run_stage(tmp_path / "lm2", Params(), text=text, tokenizer=tokenizer)
 
 
 # --- KenLM
@@ -191,6 +230,10 @@ def test_impossible_specs_are_refused(wrong: dict[str, object]) -> None:
 def test_lmplz_args() -> None:
     args = ngram.lmplz_args(order=3, text=Path("t"), arpa=Path("a"), temp=Path("tmp"), prune=(0, 1))
     assert " ".join(args) == "-o 3 -S 1G -T tmp --text t --arpa a --prune 0 1 --discount_fallback"
+    limited = ngram.lmplz_args(order=2, text=Path("t"), arpa=Path("a"), temp=Path("tmp"), only_words=Path("w"))
+    assert limited[-2:] == ["--limit_vocab_file", "w"]
+    quantised = ngram.binary_args("trie", Path("a"), Path("b"), Path("tmp"), 8)
+    assert " ".join(quantised) == "-S 1G -T tmp -q 8 -b 8 trie a b"
     assert "--prune" not in ngram.lmplz_args(order=3, text=Path("t"), arpa=Path("a"), temp=Path("tmp"))
 
 
@@ -213,6 +256,19 @@ def test_the_model_is_a_distribution(tmp_path: Path, programs: ngram.Kenlm, stru
                 state, after = after, kenlm.State()
             total = sum(10 ** model.BaseScore(state, word, kenlm.State()) for word in [*words, "</s>", "<unk>"])
             assert total == pytest.approx(1, abs=1e-4), history
+
+
+def test_a_quantised_model_is_smaller_and_near(tmp_path: Path, programs: ngram.Kenlm) -> None:
+    rng = random.Random(0)
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    (tmp_path / "text").write_text("".join(" ".join(rng.choices(words, k=8)) + "\n" for _ in range(2000)))
+    ngram.count_ngrams(programs, tmp_path / "text", tmp_path / "lm.arpa", order=3)
+    models = {}
+    for bits in (None, 8):
+        ngram.build_binary(programs, tmp_path / "lm.arpa", tmp_path / f"{bits}.bin", "trie", bits)
+        models[bits] = kenlm.Model(str(tmp_path / f"{bits}.bin"))
+    assert (tmp_path / "8.bin").stat().st_size < 0.8 * (tmp_path / "None.bin").stat().st_size
+    assert models[8].score("aa bb cc dd") == pytest.approx(models[None].score("aa bb cc dd"), rel=0.02)
 
 
 def test_one_word_of_text_is_enough(tmp_path: Path, programs: ngram.Kenlm) -> None:
@@ -242,11 +298,11 @@ def test_fit_by_hand(tmp_path: Path) -> None:
         "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-2\t<unk>\t0\n0\t<s>\t-0.5\n-1\t</s>\t0\n-0.5\ta\t0\n\n"
         "\\2-grams:\n-0.25\t<s> a\n\n\\end\\\n"
     )
-    fit = ngram.measure_fit(arpa, ["a a", "a x"])
+    fit = measure_fit(arpa, ["a a", "a x"])
     # a|<s> .25, a .5, </s> 1; a|<s> .25, x unknown, </s> 1: five known tokens
     assert (fit.sentences, fit.words, fit.oov_words) == (2, 4, 1)
     assert fit.perplexity == pytest.approx(10 ** ((0.25 + 0.5 + 1 + 0.25 + 1) / 5))
-    assert ngram.measure_fit(arpa, []).perplexity is None
+    assert measure_fit(arpa, []).perplexity is None
 
 
 def test_an_lm_folder_may_hold_only_the_arpa(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_a_changed_stage_code_is_warned_about(recipe: Path, tmp_path: Path) -> N
 
 def test_a_missing_outside_input_is_one_error_before_anything_runs(recipe: Path, release: Path, tmp_path: Path) -> None:
     shutil.rmtree(release)
-    with pytest.raises(UserErrors, match="no such release folder"):
+    with pytest.raises(UserErrors, match="no such corpus"):
         run(load_recipe(recipe), tmp_path)
     assert not (tmp_path / "runs" / "trial").exists()
 

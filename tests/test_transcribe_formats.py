@@ -13,12 +13,12 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlas.decode.beam import BeamOptions
 from hlas.decode.greedy import collapse
 from hlas.decode.logprobs import Vocabulary
+from hlas.decode.search import SearchOptions
 from hlas.decode.tune import Weights
 from hlas.errors import UserError, UserErrors
-from hlas.lm.ngram import LmFiles
+from hlas.lm.ngram import LmFiles, find_lm
 from hlas.models.ctc_long import LongCtc, beam_search, cut_at_quiet, greedy_search, timed_words
 from hlas.models.recognise import _lm_search, find_audio, load_recogniser, transcribe_paths
 from hlas.models.subtitles import CAPTION_S, LINE_CHARS, LINES, captions, clock, group_words, srt, vtt
@@ -222,8 +222,8 @@ def test_a_decode_stage_gives_its_lm_and_how_it_searched(lm_folder):
     )
     write_record(decode, record)
     lm, options, weights = _lm_search(decode)
-    assert lm == LmFiles(lm_folder / "lm.arpa", lm_folder / "unigrams.txt")
-    assert options == BeamOptions(7, -3.0, -4.0, -5.0)
+    assert lm == find_lm(lm_folder)
+    assert options == SearchOptions(7, -3.0, -4.0, -5.0)
     assert weights == Weights(0.7, 2.0)
     write_record(decode, replace(record, inputs={}))
     with pytest.raises(UserError, match="read no lm stage"):

@@ -14,13 +14,13 @@
 # Exit code: 0 the programs are there and work; 1 the build failed (the log's name is printed); 2 something is missing.
 set -euo pipefail
 
-readonly KENLM_VERSION=0.3.0
-readonly KENLM_SHA256=c4628bb9fb63c8a6f9240035b8b037385cfc404cb72e933cf48878291edac1e8
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tools/kenlm_source.sh
+source "$root/tools/kenlm_source.sh"
 readonly BOOST_WHEEL=cmeel-boost==1.87.0.1  # the libraries of a Boost wheel are tied to its version: see lib/
-readonly BUILD_WHEELS=(cmake==3.31.10 ninja==1.13.0 setuptools==80.9.0 wheel==0.45.1)
+readonly BUILD_WHEELS=(cmake==3.31.10 ninja==1.13.0 "${SDIST_WHEELS[@]}")
 readonly MADE_BY="kenlm $KENLM_VERSION by hlas tools/install_kenlm.sh"
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${HLAS_KENLM:-$root/.kenlm}
 
 fail() {  # fail CODE MESSAGE…
@@ -61,18 +61,16 @@ if [ -e "$target" ]; then
     echo "KenLM $KENLM_VERSION is in $target/bin"
     exit 0
   fi
-  [ -e "$target/made_by.txt" ] || [ -z "$(ls -A "$target")" ] ||
+  # search/ is build_search.sh's
+  [ -e "$target/made_by.txt" ] || [ -z "$(ls -A "$target" | grep -vx search)" ] ||
     fail 2 "$target holds something else" "name a folder of its own in HLAS_KENLM"
 fi
 
 python=${HLAS_PYTHON:-$root/.venv/bin/python}
 [ -n "${HLAS_PYTHON:-}" ] || [ -x "$python" ] || python=python3
 "$python" -c 'import venv' 2>/dev/null || fail 2 "no usable Python: $python" "name one in HLAS_PYTHON"
-compiler=
-for name in ${CXX:-c++ g++ clang++}; do  # CMake reads CXX and looks for the same names
-  compiler=$(command -v "$name") && break
-done
-[ -n "$compiler" ] || { other_ways; fail 2 "no C++ compiler (${CXX:-c++, g++, clang++})"; }
+# CMake reads CXX and looks for the same names
+find_compiler >/dev/null || { other_ways; fail 2 "no C++ compiler (${CXX:-c++, g++, clang++})"; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/hlas-kenlm.XXXXXX")
 part=$(dirname "$target")/.$(basename "$target").$$.part
@@ -93,26 +91,14 @@ step() {  # step WHAT COMMAND…: run quietly; a failure shows the end of the lo
 }
 
 pip() {
-  # shellcheck disable=SC2086  # HLAS_PIP_ARGS is a list of words
-  "$work/env/bin/python" -m pip "$1" --quiet --disable-pip-version-check ${HLAS_PIP_ARGS:-} "${@:2}"
-}
-
-check_source() {
-  "$work/env/bin/python" - "$work/kenlm-$KENLM_VERSION.tar.gz" "$KENLM_SHA256" <<'END'
-import hashlib, pathlib, sys
-found = hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()
-if found != sys.argv[2]:
-    sys.exit(f"{sys.argv[1]}: sha256 is {found}, expected {sys.argv[2]}")
-END
+  pip_of "$work/env/bin/python" "$@"
 }
 
 echo "building KenLM $KENLM_VERSION into $target (a minute or two)"
 step "temporary Python environment" "$python" -m venv "$work/env"
 step "CMake and Ninja" pip install "${BUILD_WHEELS[@]}"
 PATH=$work/env/bin:$PATH
-step "KenLM source" pip download --no-deps --no-build-isolation --no-binary kenlm -d "$work" "kenlm==$KENLM_VERSION"
-step "KenLM source, checksum" check_source
-tar -xzf "$work/kenlm-$KENLM_VERSION.tar.gz" -C "$work"
+step "KenLM source" fetch_kenlm "$work/env/bin/python" "$work"
 source=$work/kenlm-$KENLM_VERSION
 # Only the tests need unit_test_framework; Boost.System has no library since 1.69 and no CMake target since 1.89.
 # C++14: newer Boost refuses 11, and 17 lacks std::unary_function, which KenLM uses.
@@ -152,6 +138,7 @@ printf '%s\n%s\n' "$MADE_BY" "$([ ${#boost[@]} -gt 0 ] && echo "Boost from $BOOS
 rm -rf "$work/env"  # nothing of it may be needed to run
 step "trial run" works "$part/bin"
 cp "$log" "$part/build.log"
+[ ! -d "$target/search" ] || mv "$target/search" "$part/search"
 [ ! -e "$target" ] || mv "$target" "$work/old"
 # rename(2) refuses a folder that is there and not empty, where mv would move into it: another run was faster
 "$python" -c 'import os, sys; os.rename(*sys.argv[1:])' "$part" "$target" 2>/dev/null || works "$target/bin" ||

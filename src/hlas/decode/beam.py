@@ -1,100 +1,94 @@
-"""CTC prefix beam search with or without a word n-gram LM: pyctcdecode, with two of its faults mended.
+"""Backend `pyctcdecode`: the reference that always works, with three of its faults mended.
 
-The score of a text is log p(acoustic) + alpha * log p(LM) + beta * words, in natural logarithms. Worker processes open
-the log-probs and the LM themselves; only utterance numbers go out and texts come back.
+`FastSearch` gives the same texts and scores. Both see the alphabet as the vocabulary's unit says, never by guessing.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import kenlm
 import numpy as np
 from pyctcdecode import BeamSearchDecoderCTC
+from pyctcdecode import decoder as pyctcdecode_decoder
 from pyctcdecode.alphabet import Alphabet
-from pyctcdecode.constants import LOG_BASE_CHANGE_FACTOR
+from pyctcdecode.constants import LOG_BASE_CHANGE_FACTOR, MIN_TOKEN_CLIP_P
 from pyctcdecode.language_model import LanguageModel
 
-from hlas.decode.logprobs import WORD_START, Array, LogProbs, Vocabulary, read_log_probs
+from hlas.decode.logprobs import WORD_START, Array, BadLogProbs, Vocabulary, normalised
+from hlas.decode.search import Found, NBest, SearchOptions
 from hlas.decode.tune import Weights
+from hlas.decode.word_times import WordTimer
 from hlas.lm.ngram import LmFiles
-from hlas.manifests.rows import Candidate
-from hlas.parallel import map_chunks
 
 logging.getLogger("pyctcdecode").setLevel(logging.ERROR)  # it warns of every small word list
 
 
-@dataclass(frozen=True, slots=True)
-class BeamOptions:
-    """How wide the search is; the defaults are pyctcdecode's."""
+def _merge_beams(beams: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Beams of one prefix become one, with the word times of the first, which is the best of them.
 
-    width: int = 100  # prefixes kept at a frame
-    beam_prune_logp: float = -10.0  # prefixes so much worse than the best one go (natural log)
-    token_min_logp: float = -5.0  # labels less likely than this are tried only where they are a frame's best
-    unk_score_offset: float = -10.0  # added (log10, so weighted by alpha) for a word that the LM does not know
-    nbest: int = 1  # candidates returned
+    pyctcdecode 0.5 keeps the times of the last one, the least likely path that leads to the prefix.
+    """
+    merged: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for beam in beams:
+        text, next_word, word_part, last_char, *_, logit_score = beam
+        key = (pyctcdecode_decoder._merge_tokens(text, next_word), word_part, last_char)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = beam
+        else:
+            merged[key] = (*known[:-1], pyctcdecode_decoder._sum_log_scores(known[-1], logit_score))
+    return list(merged.values())
 
 
-NO_LM = Weights(0.0, 0.0)  # without an LM, beta would only insert or delete tokens
+THEIR_MERGE_BEAMS = pyctcdecode_decoder._merge_beams  # for comparisons
+pyctcdecode_decoder._merge_beams = _merge_beams  # its search calls it by that name and takes no other
 
-NBest = tuple[Candidate, ...]  # best first, never empty
 
+class ReferenceSearch:
+    """pyctcdecode's search."""
 
-@dataclass(frozen=True, slots=True)
-class BeamSearch:
-    """A search over the utterances of a split, at one or several weights; small to pickle."""
+    batch = 1
 
-    folder: Path  # of the log-probs
-    split: str
-    lm: LmFiles | None
-    options: BeamOptions
-    weights: tuple[Weights, ...]
+    def __init__(self, vocabulary: Vocabulary, lm: LmFiles | None, options: SearchOptions) -> None:
+        self._decoder = make_decoder(vocabulary, lm)
+        self._has_lm = lm is not None
+        self._options = options
+        self._hotwords = _Hotwords(options.hotwords)
+        self._timer = WordTimer(vocabulary) if options.word_times else None
 
-    def __post_init__(self) -> None:
-        if self.lm is None and self.weights != (NO_LM,):
-            raise ValueError("without an LM there is nothing to weigh")
-
-    def __call__(self, indices: Sequence[int]) -> list[tuple[NBest, ...]]:
-        """The n-best lists of the utterances, one at each of the weights."""
-        log_probs, frames = _open(self.folder, self.split)
-        decoder = _decoder(log_probs.vocabulary, self.lm)
+    def decode(self, batch: Sequence[Array], weights: Sequence[Weights]) -> list[tuple[NBest, ...]]:
+        """See Backend."""
         out = []
-        for index in indices:
-            utterance = log_probs.utterances[index]
-            own = frames[utterance.first_frame : utterance.first_frame + utterance.frames]
-            out.append(tuple(self._search(decoder, own, weights) for weights in self.weights))
+        for position, frames in enumerate(batch):
+            try:
+                # float64: Python's own float is the fastest of numpy's scalars, and float16 would sum with an error
+                logits = np.clip(normalised(frames), np.log(MIN_TOKEN_CLIP_P), 0)
+            except BadLogProbs as error:
+                raise BadLogProbs(error.frame, position) from None
+            out.append(tuple(self._search(frames, logits, at) for at in weights))
         return out
 
-    def _search(self, decoder: Any, frames: Array, weights: Weights) -> NBest:
-        if self.lm is not None:
-            set_weights(decoder, weights, self.options)
-        return search(decoder, frames, self.options)
-
-    def run(self, utterances: int, workers: int) -> Iterator[tuple[NBest, ...]]:
-        """Search the first `utterances` of the split in parallel; results in order."""
-        return map_chunks(self, range(utterances), workers=workers, chunk_size=8)
-
-
-def search(decoder: Any, frames: Array, options: BeamOptions) -> NBest:
-    """The n-best list of one utterance: frames (frames, vocabulary + 1), natural log, any float type."""
-    if not len(frames):
-        return (Candidate("", 0.0, 0.0),)
-    beams = decoder.decode_beams(
-        # float64: Python's own float is the fastest of numpy's scalars, and float16 would sum with an error
-        frames.astype(np.float64),
-        beam_width=options.width,
-        beam_prune_logp=options.beam_prune_logp,
-        token_min_logp=options.token_min_logp,
-    )
-    best: dict[str, Candidate] = {}
-    for text, _, _, logit_score, lm_score in beams:
-        best.setdefault(text, Candidate(text, float(logit_score), float(lm_score)))
-        if len(best) == options.nbest:
-            break
-    return tuple(best.values())
+    def _search(self, frames: Array, logits: Array, weights: Weights) -> NBest:
+        options = self._options
+        if self._has_lm:
+            set_weights(self._decoder, weights, options)
+        # past decode_beams, which would guess whether it was given probabilities, and knows one bonus for all hotwords
+        beams = self._decoder._decode_logits(
+            logits,
+            beam_width=options.width,
+            beam_prune_logp=options.beam_prune_logp,
+            token_min_logp=options.token_min_logp,
+            prune_history=options.prune_history,
+            hotword_scorer=self._hotwords,
+        )
+        times = None if self._timer is None else self._timer.of(frames)
+        found: dict[str, Found] = {}
+        for text, _, word_frames, logit_score, lm_score in beams[: options.nbest]:
+            spans = [span for _, span in word_frames]
+            timed = () if times is None else times(text, spans)
+            found.setdefault(text, Found(text, float(logit_score), float(lm_score), timed))
+        return tuple(found.values())
 
 
 def make_decoder(vocabulary: Vocabulary, lm: LmFiles | None) -> Any:
@@ -111,7 +105,7 @@ def make_decoder(vocabulary: Vocabulary, lm: LmFiles | None) -> Any:
     return BeamSearchDecoderCTC(alphabet, _WordLm(kenlm.Model(str(lm.model)), lm.words()))
 
 
-def set_weights(decoder: Any, weights: Weights, options: BeamOptions) -> None:
+def set_weights(decoder: Any, weights: Weights, options: SearchOptions) -> None:
     """Set a decoder's LM weights without loading the LM again."""
     decoder.reset_params(
         alpha=float(weights.alpha), beta=float(weights.beta), unk_score_offset=float(options.unk_score_offset)
@@ -145,15 +139,33 @@ class _WordLm(LanguageModel):  # type: ignore[misc]  # pyctcdecode is untyped
         return self.alpha * end * LOG_BASE_CHANGE_FACTOR, prev_state
 
 
-@lru_cache(maxsize=1)
-def _open(folder: Path, split: str) -> tuple[LogProbs, Array]:
-    log_probs = read_log_probs(folder, split)
-    return log_probs, log_probs.frames()
+class _Hotwords:
+    """pyctcdecode's HotwordScorer with a bonus of its own for each word.
 
+    A complete hotword gets its bonus, the beginning of one the share of the letters that are there; of several
+    hotwords that begin so, the best share counts.
+    """
 
-@lru_cache(maxsize=1)
-def _decoder(vocabulary: Vocabulary, lm: LmFiles | None) -> Any:
-    return make_decoder(vocabulary, lm)
+    def __init__(self, hotwords: Sequence[tuple[str, float]]) -> None:
+        self._words: dict[str, float] = {}
+        for word, bonus in hotwords:
+            self._words[word] = max(bonus, self._words.get(word, 0.0))
+        self._beginnings: dict[str, float] = {}
+        for word, bonus in self._words.items():
+            for n in range(1, len(word) + 1):
+                share = bonus * n / len(word)
+                self._beginnings[word[:n]] = max(share, self._beginnings.get(word[:n], 0.0))
+
+    def __contains__(self, beginning: str) -> bool:
+        return beginning in self._beginnings
+
+    def score(self, text: str) -> float:
+        """The bonuses of a text's words."""
+        return sum(self._words.get(word, 0.0) for word in text.split()) if self._words else 0.0
+
+    def score_partial_token(self, beginning: str) -> float:
+        """The bonus of a beginning."""
+        return self._beginnings.get(beginning, 0.0)
 
 
 def spellable_share(words: Sequence[str], vocabulary: Vocabulary) -> float:

@@ -1,7 +1,8 @@
-"""Word n-gram models with KenLM: find or build its programs, count, read a model's words, measure perplexity.
+"""N-gram models with KenLM: find or build its programs, count, write the binary, read a model's words.
 
-An LM folder holds `lm.arpa` (text), `lm.bin` (memory-mapped by the searches) and `unigrams.txt` (its words): a beam
-search that gets the binary without the word list is far worse, as it cannot tell the beginning of a word from noise.
+An LM folder holds `lm.arpa` (text), `lm.bin` (memory-mapped by the searches), `unigrams.txt` (its words) and `lm.json`
+(what its words are). A beam search that gets the binary without the word list is far worse, as it cannot tell the
+beginning of a word from noise.
 """
 
 import logging
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlas.errors import UserError
-from hlas.files import atomic_text
+from hlas.files import atomic_text, read_json, write_json
 from hlas.paths import project_root
 from hlas.stages import KINDS
 
 LOG = logging.getLogger("hlas")
 MAX_ORDER = 6  # KENLM_MAX_ORDER of the programs that we build and of the Python package
 SORT_MEMORY = "1G"  # lmplz would take 80 % of the machine; beyond this it sorts on disk
+QUANTISE_BITS = range(2, 26)  # what build_binary takes for -q
+DESCRIPTION = "lm.json"
 SPECIAL = frozenset({"<s>", "</s>", "<unk>"})
 _ERROR_LINES = 4
 
@@ -41,11 +44,14 @@ class LmFiles:
 
     model: Path  # binary, or ARPA where the folder has no binary
     unigrams: Path
+    arpa: Path | None = None  # None where the folder has only the binary
+    unit: str = "word"  # what the model's words are: 'word', or 'token' (labels of a CTC model in NeMo's encoding)
+    tokens: tuple[str, ...] = ()  # of unit 'token': the labels, in the order of their numbers
 
     def words(self) -> list[str]:
         """The words the model knows, in the file's order."""
         lines = self.unigrams.read_text(encoding="utf-8").split("\n")
-        return [word for line in lines if (word := line.strip())]
+        return [word for line in lines if (word := line.strip(" \t\r"))]  # a token may be another kind of space
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +60,6 @@ class Counted:
 
     ngrams: tuple[int, ...]  # number of n-grams of each order, from 1, after pruning
     fallback_orders: tuple[int, ...]  # orders whose discounts could not be estimated from so little text
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How well a model predicts a text."""
-
-    sentences: int
-    words: int
-    oov_words: int  # words that the model does not know
-    perplexity: float | None  # per token, sentence ends counted, unknown words left out; None for an empty text
-
-    @property
-    def shown(self) -> str:
-        """One line for the log."""
-        perplexity = "no perplexity" if self.perplexity is None else f"perplexity {self.perplexity:.1f}"
-        return f"{perplexity}, {self.oov_words} of {self.words} words unknown"
 
 
 def kenlm_folder() -> Path:
@@ -115,13 +105,33 @@ def find_lm(folder: Path) -> LmFiles:
     if not unigrams.is_file() or not unigrams.stat().st_size:
         problem = "no words in unigrams.txt: a search without the model's words is far worse"
         raise UserError(str(folder), problem, "put the ARPA's words there, one a line")
-    return LmFiles(model, unigrams)
+    arpa = lm_file(folder, "arpa")
+    described = read_json(folder / DESCRIPTION) if (folder / DESCRIPTION).is_file() else {}
+    return LmFiles(
+        model,
+        unigrams,
+        arpa if arpa.is_file() else None,
+        described.get("unit", "word"),
+        tuple(described.get("tokens", ())),
+    )
+
+
+def describe(folder: Path, *, order: int, unit: str, tokens: Sequence[str] = ()) -> None:
+    """Write lm.json: what the words of the model are, so that a search can tell whether it fits."""
+    write_json(folder / DESCRIPTION, {"order": order, "unit": unit, "tokens": list(tokens)})
 
 
 def lmplz_args(
-    *, order: int, text: Path, arpa: Path, temp: Path, prune: Sequence[int] = (), discount_fallback: bool = True
+    *,
+    order: int,
+    text: Path,
+    arpa: Path,
+    temp: Path,
+    prune: Sequence[int] = (),
+    discount_fallback: bool = True,
+    only_words: Path | None = None,
 ) -> list[str]:
-    """Arguments of lmplz; `temp` is the prefix of its temporary files.
+    """Arguments of lmplz; `temp` is the prefix of its temporary files, `only_words` a file of the words to keep.
 
     `--discount_fallback` only takes effect at orders where the estimate fails, which lmplz then names on stderr.
     """
@@ -130,13 +140,25 @@ def lmplz_args(
         args += ["--prune", *map(str, prune)]
     if discount_fallback:
         args += ["--discount_fallback"]
+    if only_words is not None:
+        args += ["--limit_vocab_file", str(only_words)]
     return args
 
 
 def count_ngrams(
-    kenlm: Kenlm, text: Path, arpa: Path, *, order: int, prune: Sequence[int] = (), discount_fallback: bool = True
+    kenlm: Kenlm,
+    text: Path,
+    arpa: Path,
+    *,
+    order: int,
+    prune: Sequence[int] = (),
+    discount_fallback: bool = True,
+    only_words: Path | None = None,
 ) -> Counted:
-    """Estimate a model (modified Kneser-Ney, interpolated) of `text`, one sentence a line, and write it as ARPA."""
+    """Estimate a model (modified Kneser-Ney, interpolated) of `text`, one sentence a line, and write it as ARPA.
+
+    N-grams with a word that is not in the file `only_words` are left out, and such a word is then an unknown one.
+    """
     fix = "add text" if discount_fallback else "add text, or set discount_fallback: true"
     with _scratch(arpa) as scratch:
         part = scratch / "lm.arpa"
@@ -147,6 +169,7 @@ def count_ngrams(
             temp=scratch / "sort",
             prune=prune,
             discount_fallback=discount_fallback,
+            only_words=only_words,
         )
         report = _run([str(kenlm.lmplz), *args], fix)
         part.rename(arpa)
@@ -155,12 +178,20 @@ def count_ngrams(
     return Counted(_ngram_counts(arpa), tuple(fallback))
 
 
-def build_binary(kenlm: Kenlm, arpa: Path, binary: Path, structure: str = "trie") -> None:
-    """Write an ARPA as KenLM's binary: 'trie' is small, 'probing' fast."""
+def binary_args(structure: str, arpa: Path, binary: Path, temp: Path, quantise_bits: int | None = None) -> list[str]:
+    """Arguments of build_binary; with `quantise_bits` (trie only) probabilities and back-offs take so many bits."""
+    bits = [] if quantise_bits is None else ["-q", str(quantise_bits), "-b", str(quantise_bits)]
+    return ["-S", SORT_MEMORY, "-T", str(temp), *bits, structure, str(arpa), str(binary)]
+
+
+def build_binary(
+    kenlm: Kenlm, arpa: Path, binary: Path, structure: str = "trie", quantise_bits: int | None = None
+) -> None:
+    """Write an ARPA as KenLM's binary: 'trie' is small, and smaller if quantised; 'probing' is fast."""
     with _scratch(binary) as scratch:
         part = scratch / "lm.bin"
-        command = [str(kenlm.build_binary), "-T", str(scratch / "sort"), structure, str(arpa), str(part)]
-        _run(command, "check the space left on the disk")
+        args = binary_args(structure, arpa, part, scratch / "sort", quantise_bits)
+        _run([str(kenlm.build_binary), *args], "check the space left on the disk")
         part.rename(binary)
 
 
@@ -222,20 +253,3 @@ def write_words(path: Path, words: Iterable[str]) -> None:
     """Write unigrams.txt: one word a line."""
     with atomic_text(path) as file:
         file.writelines(f"{word}\n" for word in words)
-
-
-def measure_fit(model: Path, sentences: Iterable[str]) -> Fit:
-    """Perplexity and unknown words of normalised sentences under a model (as KenLM's `query` computes them)."""
-    import kenlm
-
-    loaded = kenlm.Model(str(model))
-    count = words = unknown = 0
-    log10_probability = 0.0
-    for sentence in sentences:
-        count += 1
-        for log10_p, _, is_oov in loaded.full_scores(sentence):  # one a word, and one for the sentence's end
-            words += 1
-            unknown += is_oov
-            log10_probability += 0.0 if is_oov else log10_p
-    known = words - unknown
-    return Fit(count, words - count, unknown, 10 ** (-log10_probability / known) if known else None)

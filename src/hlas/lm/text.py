@@ -1,29 +1,26 @@
-"""LM text: sentences from manifests and text files, normalised, without those of dev and test.
+"""LM text: sentences from manifests and text files, normalised, each once, without those of dev and test.
 
-Text files are read in blocks by several processes; sentences keep the order of the files.
+Text goes from disk to disk: normalised by several processes, block by block, then written again without repeats.
+Sentences keep the order of the files.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hlas.errors import UserError
 from hlas.files import atomic_text
+from hlas.line_blocks import Block, check_lines, read_blocks
 from hlas.manifests.rows import read_manifest
 from hlas.manifests.text import Language
-from hlas.parallel import map_chunks
-from hlas.progress import track
-
-BLOCK_BYTES = 4 << 20
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text file (one sentence a line) or a manifest (.jsonl) whose sentences go into an LM."""
+    """A text file (one sentence a line, plain or .gz) or a manifest (.jsonl) whose sentences go into an LM."""
 
     path: Path
     label: str
@@ -82,117 +79,55 @@ def write_sentences(
 ) -> list[Counts]:
     """Write the accepted sentences of all sources, one a line, and count every drop by source and reason.
 
-    Raises UserError for a missing file and for one that is not UTF-8, with the line.
+    Memory does not grow with the text; `dedupe` takes as much disk again. Raises UserError for a file that is missing,
+    damaged or not UTF-8, with the line.
     """
-    seen: set[bytes] = set()  # digests: a tenth of the memory of the sentences
-    result = []
-    with atomic_text(out) as file:
-        for source in sources:
-            counts = Counts(source.label)
-            result.append(counts)
-            blocks = (
-                _manifest_block(source, language) if source.is_manifest else _file_blocks(source, language, workers)
-            )
-            for block in blocks:
-                counts.read += block.lines
-                counts.rejected.update(block.rejected)
-                for sentence in block.accepted:
-                    if sentence in excluded:
-                        counts.removed += 1
-                        continue
-                    if dedupe:
-                        digest = blake2b(sentence.encode(), digest_size=12).digest()
-                        if digest in seen:
-                            counts.duplicates += 1
-                            continue
-                        seen.add(digest)
-                    counts.kept += 1
-                    counts.words += sentence.count(" ") + 1
-                    file.write(sentence + "\n")
+    from hlas.lm.repeats import Repeats
+
+    result = [Counts(source.label) for source in sources]
+    with tempfile.TemporaryDirectory(prefix=".text.", dir=out.parent) as name:
+        scratch = Path(name)
+        repeats = Repeats(scratch) if dedupe else None
+        accepted = scratch / "accepted" if dedupe else out
+        with atomic_text(accepted) as file:
+            for source, counts in zip(sources, result, strict=True):
+                for block in _blocks(source, language, scratch, workers):
+                    kept = [sentence for sentence in block.accepted if sentence not in excluded]
+                    counts.read += block.lines
+                    counts.rejected.update(block.rejected)
+                    counts.removed += len(block.accepted) - len(kept)
+                    counts.kept += len(kept)
+                    counts.words += sum(sentence.count(" ") + 1 for sentence in kept)
+                    file.writelines(f"{sentence}\n" for sentence in kept)
+                    if repeats:
+                        repeats.add(kept)
+        if repeats:
+            _drop_repeats(accepted, out, repeats.flags(), result)
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """The sentences of a part of a source."""
-
-    lines: int
-    accepted: list[str]
-    rejected: Counter[str]
-    undecodable: str = ""  # the decoder's message; `lines` is then the number of lines before the bad one
-
-
-def _manifest_block(source: Source, language: Language) -> Iterator[_Block]:
+def _blocks(source: Source, language: Language, scratch: Path, workers: int) -> Iterator[Block]:
+    if not source.is_manifest:
+        yield from read_blocks(source.path, language, source.label, scratch, workers)
+        return
     rows = read_manifest(source.path)
-    if source.normalised:
-        accepted = [row.text for row in rows if row.text]
-        yield _Block(
-            len(rows), accepted, Counter({"no_text": len(rows) - len(accepted)} if len(accepted) < len(rows) else {})
-        )
-    else:
-        yield _check(language, (row.text for row in rows))
+    if not source.normalised:
+        yield check_lines(language, (row.text for row in rows))
+        return
+    texts = [row.text for row in rows if row.text]
+    empty = len(rows) - len(texts)
+    yield Block(len(rows), texts, Counter({"no_text": empty} if empty else {}))
 
 
-def _file_blocks(source: Source, language: Language, workers: int) -> Iterator[_Block]:
-    if not source.path.is_file():
-        raise UserError(str(source.path), "no such text file", "check the path under 'text'")
-    ranges = list(_line_ranges(source.path, BLOCK_BYTES))
-    checker = _Checker(source.path, language)
-    before = 0
-    for block in track(map_chunks(checker, ranges, workers=workers, chunk_size=1), source.label, len(ranges), "blocks"):
-        before += block.lines
-        if block.undecodable:
-            raise UserError(
-                f"{source.path}:{before + 1}",
-                f"not UTF-8: {block.undecodable}",
-                "convert the file: iconv -f <its encoding> -t utf-8",
-            )
-        yield block
-
-
-def _line_ranges(path: Path, size: int) -> Iterator[tuple[int, int]]:
-    """Byte ranges of about `size` that end at line ends and cover the file."""
-    start, total = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while start < total:
-            file.seek(min(start + size, total))
-            file.readline()
-            stop = file.tell()
-            yield start, stop
-            start = stop
-
-
-@dataclass(frozen=True, slots=True)
-class _Checker:
-    """Reads and checks byte ranges of a file, in whichever process."""
-
-    path: Path
-    language: Language
-
-    def __call__(self, ranges: Sequence[tuple[int, int]]) -> list[_Block]:
-        with self.path.open("rb") as file:
-            return [self._read(file.seek(start), file.read(stop - start)) for start, stop in ranges]
-
-    def _read(self, start: int, data: bytes) -> _Block:
-        if start == 0:
-            data = data.removeprefix(_BOM)
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            return _Block(
-                data.count(b"\n", 0, error.start), [], Counter(), f"{error.reason} {data[error.start : error.end]!r}"
-            )
-        # only \n ends a line: str.splitlines would also split at U+2028 and the like, and the numbers would be wrong
-        return _check(self.language, text.removesuffix("\n").split("\n"))
-
-
-def _check(language: Language, texts: Iterable[str]) -> _Block:
-    lines, accepted, rejected = 0, [], Counter[str]()
-    for text in texts:
-        lines += 1
-        checked = language.check(text)
-        if checked.reason:
-            rejected[checked.reason] += 1
-        else:
-            accepted.append(checked.text)
-    return _Block(lines, accepted, rejected)
+def _drop_repeats(accepted: Path, out: Path, flags: Iterable[bool], result: Sequence[Counts]) -> None:
+    """Copy the sentences that are no repeats; the counts of each source are mended."""
+    is_repeat = iter(flags)
+    with accepted.open(encoding="utf-8", newline="\n") as sentences, atomic_text(out) as file:
+        for counts in result:
+            for sentence, repeat in zip(islice(sentences, counts.kept), is_repeat, strict=False):
+                if repeat:
+                    counts.kept -= 1
+                    counts.duplicates += 1
+                    counts.words -= sentence.count(" ") + 1
+                else:
+                    file.write(sentence)

@@ -36,7 +36,7 @@ class TuningPoint:
     beta: float  # bonus a word
     wer: float
     cer: float
-    redecoded: bool = True  # by a search with these weights; False: estimated from n-best lists
+    redecoded: bool = True  # by a search with these weights; False: estimated between those of a narrower one
     width: int | None = None  # of the beam, where the grid has several
 
 

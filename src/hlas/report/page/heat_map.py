@@ -19,7 +19,7 @@ def heat_map(system: System) -> str:
         "fewer errors; empty: not tried."
     ]
     if not all(p.redecoded for p in points):
-        caption.append("≈: estimated from the n-best lists of another pair, not decoded.")
+        caption.append("≈: estimated between the decodes of a narrower search, not decoded itself.")
     if chosen:
         caption.append(f"Chosen (framed): alpha {chosen.alpha:g}, beta {chosen.beta:g}, {percent(chosen.wer)}.")
     return f"<figure>{tables}<figcaption>{escape(' '.join(caption))}</figcaption></figure>"
