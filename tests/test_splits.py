@@ -214,3 +214,22 @@ def test_what_contradicts_itself_is_refused(wrong: dict[str, Any], problem: str)
             OwnSplits(dev, test)
     with pytest.raises(ValueError, match="'a' is both dropped and rejected"):
         Tags(("a",), ("a",))
+
+
+def test_official_splits_from_tables_of_other_names(make: Run, release: Build, tmp_path: Path) -> None:
+    source = release(
+        tmp_path / "release",
+        {
+            "train": [("s1", "a.mp3", "one")],
+            "other": [("s2", "b.mp3", "two")],
+            "test": [("s3", "c.mp3", "three")],
+            "invalidated": [("s4", "d.mp3", "four")],
+        },
+    )
+    named = {"train": ("train", "other"), "test": ("invalidated",)}
+    assert make(source, tmp_path / "out", Params(tables=named))["counts"] == {"train": 2, "test": 1, "rejected": 0}
+    assert [row.raw_text for row in read_manifest(tmp_path / "out" / "test.jsonl")] == ["four"]
+    with pytest.raises(UserError, match="no table 'none'"):
+        make(source, tmp_path / "none", Params(tables={"dev": ("none",)}))
+    with pytest.raises(ValueError, match=r"tables\.tset"):
+        Params(tables={"tset": ("hard",)})

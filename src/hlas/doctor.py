@@ -32,7 +32,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything a recipe can need; loads neither torch nor NeMo, reaches no network."""
-    return [*_python(), *_packages(), _gpu(), *_kenlm(), _mp3(), _room(), *_whisper()]
+    return [*_python(), *_packages(), _gpu(), *_kenlm(), _fast_search(), _mp3(), _browser(), _room(), *_whisper()]
 
 
 def _python() -> Iterator[Finding]:
@@ -81,6 +81,21 @@ def _kenlm() -> Iterator[Finding]:
             "none",
             "Debian: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install",
         )
+
+
+def _fast_search() -> Finding:
+    from hlas.decode.core import core_path
+
+    path = core_path()
+    if path.is_file():
+        return Finding("fast beam search", "ok", str(path))
+    return Finding("fast beam search", "optional", "not built yet: a beam search builds it, else pyctcdecode is used")
+
+
+def _browser() -> Finding:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    detail = found or "none: the tests of the report page skip (Debian: apt install chromium)"
+    return Finding("Chromium", "ok" if found else "optional", detail)
 
 
 def _mp3() -> Finding:

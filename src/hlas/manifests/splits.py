@@ -1,7 +1,7 @@
 """Which rows of a corpus make train, dev and test: the official splits, also expanded, or splits made here."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,17 +33,28 @@ class OwnSplits:
             raise ValueError("splits: dev and test are fractions above 0 that leave something to train on")
 
 
-def official_splits(corpus: "Corpus", *, expand: bool) -> "dict[str, pl.DataFrame]":
+def official_splits(corpus: "Corpus", named: Mapping[str, Sequence[str]], *, expand: bool) -> "dict[str, pl.DataFrame]":
     """The corpus' own splits, the most protected first; those without a row are left out.
 
+    `named`: tables that make a split, where they are not the one of its name.
     `expand`: train goes on with the rows of `validated` that are not in train's table. That none of them belongs to
     dev or test, as a clip, a speaker or a sentence, is the screen's matter.
 
     Raises:
-        UserError: no split has rows, or there is nothing to grow from.
+        UserError: a table that is not there, no split has rows, or there is nothing to grow from.
 
     """
-    tables = {split: corpus.read(split) for split in JUDGED if split in corpus.tables}
+    import polars as pl
+
+    for split, names in named.items():
+        if missing := [name for name in names if name not in corpus.tables]:
+            there = ", ".join(corpus.tables)
+            raise UserError(f"{corpus.label}: tables.{split}", f"no table '{missing[0]}'", f"it has: {there}")
+    tables = {
+        split: pl.concat(corpus.read(name) for name in named.get(split, (split,)))
+        for split in JUDGED
+        if split in named or split in corpus.tables
+    }
     if expand:
         if GROWN_FROM not in corpus.tables:
             raise UserError(corpus.label, f"no table '{GROWN_FROM}' to expand train from", "leave out expand")

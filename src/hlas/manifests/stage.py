@@ -51,6 +51,9 @@ class Params:
 
     reader: str = "common_voice"  # one of corpus.READERS
     splits: Literal["official"] | OwnSplits = "official"
+    tables: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # that make an official split: {test: [test-other]}
     expand: bool = False  # train goes on with all of `validated` that dev and test leave, often twice as much
     limit: int | None = None  # rows a split, spread evenly over it: a quick check
     segment: Literal["keep", "drop", "only"] = "keep"  # rows of a part such as the single-word segment, in all splits
@@ -76,11 +79,15 @@ class Params:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is less than 1")
+        if wrong := [split for split in self.tables if split not in MANIFEST_SPLITS or not self.tables[split]]:
+            raise ValueError(f"tables.{wrong[0]} is no list of tables of {', '.join(MANIFEST_SPLITS)}")
         if self.spot_check < 0:
             raise ValueError("spot_check is less than 0")
         if self.min_duration_s > self.max_duration_s or self.min_chars_per_s > self.max_chars_per_s:
             raise ValueError("a minimum is above its maximum")
         if isinstance(self.splits, OwnSplits):
+            if self.tables:
+                raise ValueError("tables is for official splits; name the tables of your own in splits.tables")
             if self.expand:
                 raise ValueError("expand is for official splits; name the tables of your own in splits.tables")
             if self.splits.by == "sentence" and self.overlap.speakers == "reject":
@@ -101,7 +108,7 @@ def _run(params: Params, stage: Stage) -> Summary:
     if isinstance(params.splits, OwnSplits):
         splits = own_splits(corpus, params.splits)
     else:
-        splits = official_splits(corpus, expand=params.expand)
+        splits = official_splits(corpus, params.tables, expand=params.expand)
     sizes = {split: rows.height for split, rows in splits.items()}
     done, stated = _hear(corpus, _screen(corpus.label, splits, params, stage), params, stage)
     summary = {split: {"in_release": sizes[split], **finished.account} for split, finished in done.items()}
