@@ -1,5 +1,6 @@
 """Clips: what is converted sounds the same, and what is cut, empty or broken is found."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +94,19 @@ def test_what_gives_no_sound_has_a_reason(converter: Converter) -> None:
     }
     assert convert(converter, "silent.wav").reason == "silent"
     assert convert(converter, "nothing.wav").reason == "empty_audio"
+
+
+@pytest.mark.parametrize("offset_s", [None, 0.5])
+@pytest.mark.parametrize("audio_format", ["wav", "keep"])
+def test_what_could_be_read_for_ever_is_no_audio(
+    converter: Converter, audio_format: Literal["wav", "keep"], offset_s: float | None
+) -> None:
+    os.mkfifo(converter.source / "pipe.wav")
+    reading = replace(converter, options=AudioOptions(audio_format))
+    results = reading([Job("pipe.wav", "pipe", offset_s=offset_s), Job("/dev/zero", "zero", offset_s=offset_s)])
+    assert [(r.reason, r.detail) for r in results] == [("no_audio", "not a regular file")] * 2
+    with pytest.raises(UserError, match="not a regular file"):
+        load_audio(converter.source / "pipe.wav", 16000)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])

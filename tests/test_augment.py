@@ -168,10 +168,12 @@ def test_recorded_responses_keep_their_form(tmp_path: Path) -> None:
     response[100], response[300], response[101, 1] = 0.5, 0.25, -0.5
     soundfile.write(recordings / "hall.wav", response, RATE)
     (recordings / "broken.wav").write_bytes(b"RIFF")
+    soundfile.write(recordings / "short.wav", np.ones(1) / 2, 3 * RATE)  # no sample is left of it
+    soundfile.write(recordings / "unplugged.wav", np.stack([np.zeros(800), response[:, 1]], axis=1), RATE)
     summary, folder = augment(tmp_path / "augment", NOTHING, rooms=Input(recordings))
     assert summary == {
         "counts": {"noise": {}, "rooms": {"recorded": 1}},
-        "rejected": {"noise": 0, "rooms": 1},
+        "rejected": {"noise": 0, "rooms": 3},
     }
     (row,) = read_manifest(folder / "rooms.jsonl")
     samples, _ = soundfile.read(audio_path(row, folder))
@@ -185,6 +187,15 @@ def test_a_folder_without_audio_and_an_empty_spec_are_errors(tmp_path: Path) -> 
         augment(tmp_path / "one", NOTHING, noise=Input(tmp_path / "empty"))
     with pytest.raises(UserError, match="neither noise nor rooms"):
         augment(tmp_path / "two", NOTHING)
+
+
+def test_babble_of_nobody_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").touch()
+    speech = Input(tmp_path / "train.jsonl", "manifests", "train")
+    with pytest.raises(UserError, match=r"train\.jsonl: the manifest is empty"):
+        augment(tmp_path / "augment", replace(NOTHING, babble=BabbleOptions(1)), speech=speech)
+    with pytest.raises(ValueError, match="names one twice"):
+        ColouredOptions(colours=("white", "white"))
 
 
 def test_the_shipped_spec_holds_the_defaults() -> None:

@@ -101,13 +101,25 @@ def test_optional_columns(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv"])
 def test_numbers_that_are_none_make_a_bad_row(tmp_path: Path, suffix: str) -> None:
-    values = ["", "1", "x", "nan", "inf", "-1", " 2 ", "1e3"]
+    values = ["", "1", "x", "nan", "inf", "-1", " 2 ", "1e3", "1e300", "1_0"]
     lines = ["path,text,duration[ms]", *(f"{i}.wav,t,{value}" for i, value in enumerate(values))]
     text = "\n".join(lines).replace(",", "\t" if suffix == "tsv" else ",")
     table = rows(save(tmp_path / f"l.{suffix}", text))
-    assert list(bad(table)) == [4, 5, 6, 7]
+    assert list(bad(table)) == [4, 5, 6, 7, 10, 11]
     assert "duration_ms is 'x', not a number of at least 0" in bad(table)[4].replace('"', "'")
     assert column([row for row in table if not row["bad"]], "duration_s") == [None, 0.001, 0.002, 1.0]
+
+
+def test_an_offset_that_no_recording_has_makes_a_bad_row(tmp_path: Path) -> None:
+    table = rows(save(tmp_path / "l.jsonl", '{"path": "a.wav", "text": "x", "offset": 1e17}\n'))
+    assert "offset_s is 1e+17" in bad(table)[1]
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, suffix: str) -> None:
+    text = "path,text,notes,notes,text\na.wav,one,,,two\n".replace(",", "\t" if suffix == "tsv" else ",")
+    with pytest.raises(UserError, match="the column text stands twice"):
+        rows(save(tmp_path / f"l.{suffix}", text))
 
 
 def test_a_lone_quote_costs_its_own_row_of_a_csv_and_nothing_of_a_tsv(tmp_path: Path) -> None:

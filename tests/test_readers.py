@@ -233,6 +233,37 @@ def test_cuts_are_parts_of_their_recordings(tmp_path: Path) -> None:
     assert len(table) == 13
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("start",), -3),
+        (("start",), 1e17),
+        (("duration",), "1"),
+        (("duration",), float("nan")),
+        (("recording", "duration"), None),
+        (("recording", "sources", 0, "source"), 5),
+        (("supervisions", 0, "gender"), ["other"]),
+        (("supervisions", 0, "text"), "\ud800"),
+    ],
+)
+def test_a_cut_with_values_of_another_kind_is_a_bad_row(
+    tmp_path: Path, path: tuple[str | int, ...], value: Any
+) -> None:
+    said = {"id": "s", "recording_id": "r", "start": 0, "duration": 1.0, "channel": 0, "text": "haj", "speaker": 5}
+    sources = [{"type": "file", "channels": [0], "source": "a.wav"}]
+    recording = {"id": "r", "sources": sources, "sampling_rate": 16000, "num_samples": 16000, "duration": 1.0}
+    cut: Any = {"id": 7, "start": 0, "duration": 1.0, "channel": 0, "supervisions": [said], "recording": recording}
+    good = json.dumps(cut | {"type": "MonoCut"})
+    inner = cut
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    lines = f"{good}\n{json.dumps(cut | {'type': 'MonoCut'})}\n"
+    table = rows("lhotse", save(tmp_path / "cuts.jsonl", lines))
+    assert column(table[:1], "clip", "file", "speaker", "bad") == [("7", "a.wav", "5", "")]
+    assert list(bad(table)) == [2]
+
+
 def test_a_torn_gzip_file_is_a_user_error(tmp_path: Path) -> None:
     path = save(tmp_path / "cuts.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 100)[:-10])
     with pytest.raises(UserError, match="not a whole gzip file"):

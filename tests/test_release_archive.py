@@ -125,6 +125,13 @@ def test_a_damaged_archive_is_a_user_error_before_a_clip_is_read(tmp_path: Path,
         open_corpus(save(tmp_path / "cv.tar.gz", bytes(damaged)), tmp_path / "scratch")
 
 
+def test_a_damaged_bzip2_archive_is_a_user_error(tmp_path: Path) -> None:
+    damaged = bytearray(bz2.compress(tar(TRAIN, ("cv/hsb/clips/a.mp3", noise(200_000)))))
+    damaged[len(damaged) // 2] ^= 1
+    with pytest.raises(UserError, match="not a whole tar archive"):
+        open_corpus(save(tmp_path / "cv.tar.bz2", bytes(damaged)), tmp_path / "scratch")
+
+
 def test_what_is_no_archive_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a whole tar archive"):
         open_corpus(save(tmp_path / "notes.txt", b"not a tar"), tmp_path / "scratch")

@@ -20,7 +20,7 @@ ROWS = [
         "transcription": "Haj [noise]",
         "split": "dev",
     },
-    {"audio_file": "spontaneous-speech-hsb-2.mp3", "duration_ms": "", "transcription": "Ně", "split": "train"},
+    {"audio_file": "spontaneous-speech-hsb-2.mp3", "duration_ms": "", "transcription": "Ně", "split": "Train "},
     {"audio_file": "../x.mp3", "duration_ms": "0", "transcription": "Što?", "split": ""},
     {"audio_file": "spontaneous-speech-hsb-4.mp3", "transcription": "", "split": "unassigned", "age": "teens"},
 ]
@@ -71,3 +71,13 @@ def test_two_locales_in_one_folder_are_refused(tmp_path: Path) -> None:
     (folder / "ss-corpus-de.tsv").write_text((folder / "ss-corpus-hsb.tsv").read_text(encoding="utf-8"))
     with pytest.raises(UserError, match=r"several locales here: ss-corpus-de.tsv, ss-corpus-hsb.tsv"):
         open_corpus(folder, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("milliseconds", ["NaN", "inf", "-5", "1e300"])
+def test_a_duration_that_is_none_is_not_known(tmp_path: Path, milliseconds: str) -> None:
+    folder = release(tmp_path / "sps-corpus-hsb", V3)
+    table = folder / "ss-corpus-hsb.tsv"
+    text = table.read_text(encoding="utf-8")
+    assert text.count("\t4100\t") == 1
+    table.write_text(text.replace("\t4100\t", f"\t{milliseconds}\t"), encoding="utf-8")
+    assert open_corpus(folder, tmp_path / "scratch").read("dev")["duration_s"].to_list() == [None]

@@ -144,3 +144,18 @@ def test_the_notebook_runs(
         exec(cell, names)  # the notebook's own code, as a kernel would run it
     assert names["speakers"]["utterances"].to_dict() == {"s1": 2, "s2": 1}
     assert "12 words, 5 different, 2 of them once" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("row", [{"duration": -5.0, "text": "a"}, {"text": "a"}])
+def test_rows_without_a_duration_are_no_silent_zeros(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write(tmp_path / "train.jsonl", [*TRAIN, row, row])
+    with pytest.raises(UserError, match=r"2 row\(s\) without a duration of at least 0 s, the first is row 5"):
+        measure({"train": path})
+
+
+@pytest.mark.parametrize("content", ["{torn", "[]"])
+def test_an_audit_that_is_none_is_named(manifests: Path, tmp_path: Path, content: str) -> None:
+    (manifests / "audit.json").write_text(content)
+    with pytest.raises(UserError, match=r"audit\.json: not"):
+        explore([manifests], tmp_path / "out", "")
+    assert not (tmp_path / "out").exists()

@@ -95,6 +95,11 @@ def test_a_mark_joins_its_letter_when_what_is_between_them_goes() -> None:
     assert HSB.normalise("J\u030c") == "ǰ"  # only the small letter has a composed form
 
 
+def test_a_letter_under_a_heap_of_marks_is_rejected() -> None:
+    heap = "е" + "\u0308" * 5000  # the first mark makes ё, which becomes е, which takes the next
+    assert load_language(FOLDER / "ru.yaml").check(f"вс{heap}").reason == "foreign_letter"
+
+
 @pytest.mark.parametrize(
     ("policy", "out"),
     [

@@ -33,3 +33,11 @@ def test_two_processes_give_what_one_gives() -> None:
     sentences = pl.Series("sentence", words[::-1] + words)
     assert sentences.n_unique() > transcripts.BLOCK
     assert check_transcripts(sentences, CHECK, 2).equals(check_transcripts(sentences, CHECK, 1))
+
+
+def test_tags_are_the_same_in_capitals_and_small_letters() -> None:
+    check = TranscriptCheck(LANGUAGE, Tags(drop=("Noise",), reject=("UNCLEAR",)))
+    (block,) = check(["a [noise] b [NOISE]\na [Unclear]"])
+    assert (block.texts.split("\n")[0], block.rejects) == ("a b", [(1, "tag", "[Unclear]")])
+    with pytest.raises(ValueError, match="both dropped and rejected"):
+        Tags(drop=("Noise",), reject=("noise",))

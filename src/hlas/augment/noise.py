@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hlas.errors import UserError
 from hlas.manifests.audio.files import Samples, load_utterance, to_pcm, write_audio
 from hlas.manifests.audio.levels import active_energy
 from hlas.manifests.rows import Row, read_manifest
@@ -93,4 +94,6 @@ def _voices(speech: Path) -> list[list[Row]]:
     voices: dict[str, list[Row]] = {}
     for row in read_manifest(speech):
         voices.setdefault(row.speaker or f"\0{row.utterance}", []).append(row)
+    if not voices:
+        raise UserError(str(speech), "the manifest is empty", "give one with clips, or set babble.clips to 0")
     return [voices[name] for name in sorted(voices)]

@@ -15,6 +15,8 @@ class ColouredOptions:
         """Refuse a negative number."""
         if self.clips < 0:
             raise ValueError("coloured.clips is below 0")
+        if len(set(self.colours)) < len(self.colours):
+            raise ValueError("coloured.colours names one twice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,11 @@ class RoomReader:
             samples, rate = decode(file, b"", None)
         except DECODE_ERRORS as error:
             return Response(None, "undecodable", why(error))
-        if not samples.any() or not np.isfinite(samples).all():
-            return Response(None, "silent" if len(samples) else "empty_audio", "no response in it")
         # one microphone of an array: the mean of several cancels what reaches them at different times
-        mono = to_mono(samples[:, :1], rate, self.sample_rate_hz)
+        first = samples[:, :1]
+        mono = to_mono(first, rate, self.sample_rate_hz) if np.isfinite(first).all() else first[:0, 0]
+        if not mono.any():
+            return Response(None, "silent" if len(samples) else "empty_audio", "no response in it")
         name = f"recorded-{number:04d}.wav"
         return Response(_write(self.target / name, mono, self.sample_rate_hz, "rooms/recorded"))
 

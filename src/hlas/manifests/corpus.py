@@ -1,6 +1,6 @@
 """What every corpus looks like to the manifests stage: named tables of one form, and where the audio is.
 
-A reader is a module of this package with `open_corpus(path, scratch) -> Corpus`; READERS names them. What a corpus does
+A reader is a module of `readers` with `open_corpus(path, scratch) -> Corpus`; READERS names them. What a corpus does
 not say is '' or null. A line that is no row stays in its table with `bad` set, so that nothing is lost uncounted.
 """
 
@@ -38,6 +38,7 @@ TEXT_COLUMNS = (
     "segment",  # Common Voice: '' or the name of a part such as the single-word segment
     "bad",  # why the line is no row; '' = it is one
 )
+MOST_SECONDS = 1e9  # a duration or an offset above it is no statement, and would not fit whole milliseconds
 NUMBER_COLUMNS = (
     "line",  # UInt32: line of its file, from 1
     "up_votes",  # Int32, null where unknown

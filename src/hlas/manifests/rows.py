@@ -4,6 +4,7 @@ NeMo reads `audio_filepath`, `duration`, `text`, `pred_text`; the other fields a
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -92,26 +93,40 @@ class Hypothesis:
 
 
 _ROW_FIELDS = {f.name for f in fields(Row)}
+_NUMBERS = frozenset({"duration", "up_votes", "down_votes", "snr_db", "offset"})
 
 
 def row_from_json(data: dict[str, Any]) -> Row:
-    """A Row from a JSON object; unknown keys are ignored, missing required ones raise KeyError."""
+    """A Row from a JSON object; unknown keys are ignored.
+
+    Raises KeyError where a required key is missing, ValueError where a value is of another kind. A number for a text
+    is taken as it is written: other tools number their speakers.
+    """
     known = {k: v for k, v in data.items() if k in _ROW_FIELDS and v is not None}
     for key in ("audio_filepath", "duration", "text"):
         known[key] = data[key]
+    for key, value in known.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in _NUMBERS:
+            if not number or not math.isfinite(value):
+                raise ValueError(f"{key} is {value!r:.60}, not a number")
+        elif not isinstance(value, str):
+            if not number or key in ("audio_filepath", "text"):
+                raise ValueError(f"{key} is {value!r:.60}, not a string")
+            known[key] = str(value)
     return Row(**known)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(str(path), "no such manifest", "check the path, or the split: a release may lack it")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                data = json.loads(line)
-            except ValueError as error:
+                data = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}", f"not a JSON object: {error}", "one JSON object a line") from error
             if not isinstance(data, dict):
                 raise UserError(f"{path}:{number}", "not a JSON object", "one JSON object a line")
@@ -124,11 +139,15 @@ def read_manifest(path: Path) -> list[Row]:
     for number, data in _json_lines(path):
         try:
             rows.append(row_from_json(data))
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise UserError(
-                f"{path}:{number}", f"no key {error}", "a row needs audio_filepath, duration, text"
+                f"{path}:{number}", _wrong(error), "a row needs audio_filepath, duration (s), text"
             ) from error
     return rows
+
+
+def _wrong(error: Exception) -> str:
+    return f"no key {error}" if isinstance(error, KeyError) else str(error)
 
 
 def read_hypotheses(path: Path) -> list[Hypothesis]:
@@ -137,6 +156,8 @@ def read_hypotheses(path: Path) -> list[Hypothesis]:
     for number, data in _json_lines(path):
         try:
             pred = data["pred_text"]
+            if not isinstance(pred, str):
+                raise ValueError(f"pred_text is {pred!r:.60}, not a string")
             nbest = tuple(Candidate(c["text"], c["logit_score"], c["lm_score"]) for c in data.get("nbest", ()))
             out.append(
                 Hypothesis(
@@ -151,9 +172,9 @@ def read_hypotheses(path: Path) -> list[Hypothesis]:
                     ),
                 )
             )
-        except KeyError as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}:{number}", f"no key {error}", "a hypothesis is a manifest row with pred_text"
+                f"{path}:{number}", _wrong(error), "a hypothesis is a manifest row with pred_text"
             ) from error
     return out
 

@@ -107,12 +107,15 @@ class _Rules:
     def apply(self, text: str, *, read_digits: bool) -> str:
         """All rules in order; applied again where what is left composes to a letter that a rule may know."""
         text = unicodedata.normalize("NFC", text)
-        out = self._spaced(self._lowered(text))
-        if not self.own.fullmatch(out):  # else there is nothing that the rarer rules look for
-            out = self._with_rarer_rules(text, read_digits)
-        # lower-casing and dropped characters can bring a letter and a combining mark together
-        composed = unicodedata.normalize("NFC", out)
-        return composed if composed == out else self.apply(composed, read_digits=read_digits)
+        for _ in range(_MOST_ROUNDS):
+            out = self._spaced(self._lowered(text))
+            if not self.own.fullmatch(out):  # else there is nothing that the rarer rules look for
+                out = self._with_rarer_rules(text, read_digits)
+            # lower-casing and dropped characters can bring a letter and a combining mark together
+            text = unicodedata.normalize("NFC", out)
+            if text == out:
+                break
+        return text
 
     def _with_rarer_rules(self, text: str, read_digits: bool) -> str:
         if self._capital_lookalikes:
@@ -142,6 +145,7 @@ class _Rules:
 
 
 _DIGIT = re.compile(r"\d")
+_MOST_ROUNDS = 100  # each takes a mark from a letter with a heap of them; no word has that many
 
 
 class _Becomes(dict[str, str]):

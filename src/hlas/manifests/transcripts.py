@@ -30,15 +30,19 @@ class Tags:
 
     def __post_init__(self) -> None:
         """Refuse a tag with two rules."""
-        if twice := sorted(set(self.drop) & set(self.reject)):
+        if twice := sorted(set(map(_tag_name, self.drop)) & set(map(_tag_name, self.reject))):
             raise ValueError(f"tags: '{twice[0]}' is both dropped and rejected")
 
     def policy(self, tag: str) -> TagPolicy:
         """The rule for a tag, in capitals or not."""
-        name = tag.strip().lower()
-        if name in self.reject:
+        name = _tag_name(tag)
+        if name in map(_tag_name, self.reject):
             return "reject"
-        return "drop" if name in self.drop else self.others
+        return "drop" if name in map(_tag_name, self.drop) else self.others
+
+
+def _tag_name(tag: str) -> str:
+    return tag.strip().lower()
 
 
 class CheckedBlock(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hlas.errors import UserError
 from hlas.files import atomic_text, read_json, write_json
@@ -16,7 +17,7 @@ def explore(paths: Sequence[Path], out: Path, title: str) -> list[str]:
     """Write stats.json and stats.html into `out`; returns lines for the terminal."""
     manifests = find_manifests(paths)
     measured = measure(manifests)
-    audits = {str(folder): read_json(folder / AUDIT) for folder in _folders(manifests) if (folder / AUDIT).is_file()}
+    audits = {str(folder): _audit(folder / AUDIT) for folder in _folders(manifests) if (folder / AUDIT).is_file()}
     heading = title or " · ".join("/".join(path.absolute().parts[-2:]) for path in paths)
     write_json(out / "stats.json", {"splits": {s.split: s.to_json() for s in measured}, "audit": audits})
     with atomic_text(out / "stats.html") as file:
@@ -49,6 +50,16 @@ def find_manifests(paths: Sequence[Path]) -> dict[str, Path]:
             raise UserError(str(path), f"'{name}' is named twice", "name each manifest once")
         out[name] = path
     return out
+
+
+def _audit(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        raise UserError(str(path), f"not JSON: {error}", "run the manifests stage again, or take it away") from error
+    if not isinstance(found, dict):
+        raise UserError(str(path), "not an audit", "run the manifests stage again, or take it away")
+    return found
 
 
 def _folders(manifests: Mapping[str, Path]) -> list[Path]:

@@ -116,9 +116,12 @@ def _read(path: Path) -> pl.DataFrame:
     if missing or not len(frame):
         problem = f"no row has {' and '.join(missing)}" if len(frame) else "the manifest is empty"
         raise UserError(str(path), problem, "give a manifest with duration and text")
+    wrong = frame.with_row_index("row", 1).filter(pl.col("duration").is_null() | (pl.col("duration") < 0))
+    if wrong.height:
+        problem = f"{wrong.height} row(s) without a duration of at least 0 s, the first is row {wrong['row'][0]}"
+        raise UserError(str(path), problem, "give a manifest with duration and text")
     return frame.with_columns(
         pl.col("text").fill_null(""),
-        pl.col("duration").fill_null(0.0),
         *(pl.col(name).cast(pl.String).fill_null("") for name in ("speaker", *GROUPS)),
     )
 

@@ -21,6 +21,7 @@ from hlas.manifests.audio.files import (
     peak,
     probe,
     read_made,
+    refuse_special,
     to_mono,
     to_pcm,
     why,
@@ -163,6 +164,7 @@ class _Source:
 
     def _part(self, job: Job) -> tuple[Samples, int]:
         try:
+            refuse_special(self._folder / job.file)
             samples, rate, _ = decode_part(self._folder / job.file, job.offset_s or 0.0, job.duration_s)
         except OSError as error:
             raise Unusable("no_audio", error.strerror or str(error)) from error
@@ -175,6 +177,7 @@ class _Source:
             return self._last[1:]
         path = self._folder / job.file
         try:
+            refuse_special(path)
             data = path.read_bytes()
         except OSError as error:
             raise Unusable("no_audio", error.strerror or str(error)) from error

@@ -1,11 +1,13 @@
 """Audio files in process: samples decoded by libsndfile or miniaudio and resampled by soxr, durations from headers.
 
-Below `audio` (clips of a corpus), the augmentation sets and every stage that hears a manifest.
+Below `converter` (clips of a corpus), the augmentation sets and every stage that hears a manifest.
 """
 
+import errno
 import io
 import math
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +38,12 @@ class Probe(NamedTuple):
     detail: str = ""
 
 
+def refuse_special(path: Path) -> None:
+    """OSError where a path leads to no regular file: a pipe or a device could be read for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 def decode(path: Path, data: bytes, mp3: Mp3 | None) -> tuple[npt.NDArray[np.float32], int]:
     """Samples (samples, channels) and their rate in Hz; `data` are the bytes of an MP3.
 
@@ -60,8 +68,8 @@ def decode_part(path: Path, start_s: float, duration_s: float | None) -> tuple[n
 
 
 def why(error: Exception) -> str:
-    """What a decoder says, without the name of what it read."""
-    return str(getattr(error, "error_string", error))
+    """What a decoder or the system says, without the name of what it read."""
+    return str(getattr(error, "error_string", None) or getattr(error, "strerror", None) or error)
 
 
 def is_seekable(path: Path) -> bool:
@@ -80,6 +88,7 @@ def load_audio(path: Path, sample_rate_hz: int, offset_s: float = 0.0, duration_
     """Samples of a file or of a part of it, (samples,), mono, between -1 and 1, at the given rate."""
     whole = not offset_s and duration_s is None
     try:
+        refuse_special(path)
         if not whole and is_seekable(path):
             samples, rate, _ = decode_part(path, offset_s, duration_s)
         else:
@@ -87,7 +96,8 @@ def load_audio(path: Path, sample_rate_hz: int, offset_s: float = 0.0, duration_
             samples, rate = decode(path, data, scan_mp3(data))
             samples = cut(samples, rate, offset_s, duration_s)
     except (OSError, *DECODE_ERRORS) as error:
-        raise UserError(str(path), f"cannot be decoded: {why(error)}", "give a WAV, FLAC, OGG or MP3 file") from error
+        problem = f"cannot be {'read' if isinstance(error, OSError) else 'decoded'}: {why(error)}"
+        raise UserError(str(path), problem, "give a WAV, FLAC, OGG or MP3 file") from error
     if not samples.size or not math.isfinite(peak(samples)):
         problem = "holds no samples" if not samples.size else "holds samples that are no numbers (NaN or infinite)"
         raise UserError(str(path), problem, "record or convert it again")
@@ -109,6 +119,7 @@ def cut(samples: npt.NDArray[np.float32], rate: int, offset_s: float, duration_s
 def probe(path: Path) -> Probe:
     """Duration of a file from its headers, exact to the sample; of an MP3 also whether it is whole, as it states."""
     try:
+        refuse_special(path)
         if path.suffix.lower() == ".mp3":
             with path.open("rb") as file:
                 data = file.read()

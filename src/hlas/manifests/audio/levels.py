@@ -1,6 +1,6 @@
 """Levels of speech: an SNR estimate, silence at the ends, one loudness, and the active-speech level of a mix.
 
-All of it works on frames of 20 ms and is deterministic; below `audio`, `noisy_stage` and the augmentation sets.
+All of it works on frames of 20 ms and is deterministic; below `converter`, `noisy_stage` and the augmentation sets.
 """
 
 import math

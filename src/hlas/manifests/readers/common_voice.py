@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from hlas.manifests.corpus import schema
+from hlas.manifests.corpus import MOST_SECONDS, schema
 from hlas.manifests.readers.release import Layout, Release, find_release
 from hlas.manifests.readers.tables import Column, first_line, look_up, read_tsv
+from hlas.manifests.readers.utterance_names import MAX_NAME_BYTES
 
 TABLES = ("train", "dev", "test", "validated", "other", "invalidated")
 DURATIONS = ("clip_durations.tsv", "times.txt")  # since 16.1; in 14 and 15
@@ -44,6 +45,7 @@ _DURATION_COLUMNS = {
 }
 _PLAIN_NAME = r"^[0-9A-Za-z_-]{1,180}\.[0-9a-z]{1,5}$"  # what nearly all clips are called
 _SUFFIX = r"\.[^.]*$"
+_MOST_PATH_BYTES = 1000  # a system takes 4096, with the folder that the release lies in
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def read_durations(release: Release) -> pl.DataFrame:
         clip_names(rows["clip"].str.replace(r"^.*/", ""))[0],
         (pl.col("milliseconds").str.strip_chars().cast(pl.Float64, strict=False) / 1000).alias("duration_s"),
     )
-    usable = (pl.col("file") != "") & pl.col("duration_s").is_finite() & (pl.col("duration_s") >= 0)
+    usable = (pl.col("file") != "") & pl.col("duration_s").is_between(0, MOST_SECONDS)
     return stated.filter(usable).unique("file", keep="last", maintain_order=True)
 
 
@@ -109,7 +111,7 @@ def clip_file(path: str) -> str:
     """The file below clips/ that a table's `path` names, '' if it names none; the first releases left `.mp3` out."""
     parts = PurePosixPath(path).parts
     unsafe = not parts or path.startswith("/") or ".." in parts or "\\" in path or not path.isprintable()
-    if unsafe or len(parts[-1].encode()) > 200:
+    if unsafe or len(path.encode()) > _MOST_PATH_BYTES or max(len(p.encode()) for p in parts) > MAX_NAME_BYTES:
         return ""
     return "/".join(parts) if PurePosixPath(path).suffix else "/".join(parts) + ".mp3"
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from hlas.manifests.readers.reading import Entry, ReadCorpus, audio_file, bad_entry, frame_of, lines, table_files
+from hlas.manifests.readers.plain_list import checked_entry
+from hlas.manifests.readers.reading import Entry, ReadCorpus, bad_entry, frame_of, lines, table_files
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -42,36 +43,37 @@ def _entries(path: Path) -> Iterator[Entry]:
             continue
         try:
             cut = deserialize_item(json.loads(line.text))
+            row = _entry(line.number, cut, path.parent) if isinstance(cut, MonoCut) else None
         except Exception as error:  # lhotse checks nothing: whatever a wrong key or type leads to
             yield bad_entry(line.number, f"not a cut: {type(error).__name__}: {error}")
             continue
-        if isinstance(cut, MonoCut):
-            yield _entry(line.number, cut, path.parent)
-        else:
-            yield bad_entry(line.number, f"a {type(cut).__name__}, not a cut of one channel", getattr(cut, "id", ""))
+        yield row or bad_entry(line.number, f"a {type(cut).__name__}, not a cut of one channel", _name(cut))
 
 
 def _entry(number: int, cut: "MonoCut", folder: Path) -> Entry:
     """The row of a cut: the part of its recording that the cut spans."""
     if problem := _problem(cut):
-        return bad_entry(number, problem, cut.id)
+        return bad_entry(number, problem, _name(cut))
     (supervision,), recording = cut.supervisions, cut.recording
     (source,) = recording.sources
     whole = cut.start == 0 and abs(cut.duration - recording.duration) <= WHOLE_TOLERANCE_S
     custom: dict[str, Any] = supervision.custom or {}
+    values = {
+        "file": source.source,
+        "sentence": supervision.text,
+        "speaker": supervision.speaker,
+        "gender": supervision.gender,
+        "locale": supervision.language,
+        "duration_s": cut.duration,
+        "offset_s": None if whole else cut.start,
+    }
     known = {name: str(custom[name]) for name in ("age", "accents", "variant", "domain") if custom.get(name)}
-    return Entry(
-        number,
-        cut.id,
-        audio_file(source.source, folder, outside=True),
-        supervision.text,
-        supervision.speaker or "",
-        supervision.gender or "",
-        locale=supervision.language or "",
-        duration_s=cut.duration,
-        offset_s=None if whole else cut.start,
-        **known,
-    )
+    return checked_entry(number, values | known, folder)._replace(clip=_name(cut))
+
+
+def _name(cut: Any) -> str:
+    """What the cut is called; half a surrogate pair, which JSON can escape, is no character."""
+    return str(getattr(cut, "id", "")).encode(errors="replace").decode()
 
 
 def _problem(cut: "MonoCut") -> str:

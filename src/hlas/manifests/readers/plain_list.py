@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from hlas.errors import UserError
+from hlas.manifests.corpus import MOST_SECONDS
 from hlas.manifests.readers.reading import (
     Entry,
     Line,
@@ -50,6 +51,7 @@ COLUMNS: Columns = (  # what a row holds, and names of its column: the first one
 )
 _TEXT = ("file", "sentence", "raw_sentence")  # raw_sentence, where a reader has it: comes before `sentence`
 _NUMBERS = ("duration_s", "duration_ms", "offset_s")
+_NO_NUMBER = f"not a number of at least 0 and at most {MOST_SECONDS:.0f}"
 
 
 def open_corpus(path: Path, scratch: Path) -> ReadCorpus:
@@ -84,7 +86,7 @@ def entry(line: int, values: Mapping[str, Any], folder: Path) -> Entry:
         if name in _NUMBERS:
             fields[name] = _number(value)
             if fields[name] is None:
-                return bad_entry(line, f"{name} is {value!r}, not a number of at least 0", clip)
+                return bad_entry(line, f"{name} is {value!r}, {_NO_NUMBER}", clip)
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
             fields[name] = str(value)
         else:
@@ -97,10 +99,10 @@ def entry(line: int, values: Mapping[str, Any], folder: Path) -> Entry:
 
 def _number(value: Any) -> float | None:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if 0 <= number <= MOST_SECONDS else None
 
 
 @lru_cache(maxsize=64)  # the lines of a JSON file mostly have the same keys
@@ -121,6 +123,8 @@ def missing_columns(fields: Mapping[str, str], names: Sequence[str]) -> str:
 
 def _header_fields(path: Path, header: str, names: Sequence[str], delimiter: str) -> Mapping[str, str]:
     fields = fields_of(tuple(names), COLUMNS)
+    if twice := [name for name in fields.values() if names.count(name) > 1]:
+        raise UserError(str(path), f"the column {twice[0]} stands twice", "leave one of them there")
     if problem := missing_columns(fields, names if header else ()):
         raise UserError(str(path), problem, f"name the columns in the first line, e.g. path{delimiter}sentence")
     return fields
@@ -142,9 +146,9 @@ def _with_numbers(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     for name in names:
         given = pl.col(name).str.strip_chars()
         number = given.cast(pl.Float64, strict=False)
-        fits = (number.is_finite() & (number >= 0)).fill_null(False)
+        fits = number.is_between(0, MOST_SECONDS).fill_null(False)
         wrong = (pl.col("bad") == "") & (given != "") & ~fits
-        problem = pl.format("{} is '{}', not a number of at least 0", pl.lit(name), given)
+        problem = pl.format(f"{{}} is '{{}}', {_NO_NUMBER}", pl.lit(name), given)
         frame = frame.with_columns(
             pl.when(fits).then(number).alias(name), bad=pl.when(wrong).then(problem).otherwise("bad")
         )
@@ -219,7 +223,7 @@ def _json(path: Path) -> Iterator[Entry]:
         raise UserError(str(path), f"not JSON: {error}", fix) from error
     if isinstance(data, _Object):
         for number, (clip, sentence) in enumerate(data, 1):
-            yield _checked(number, {"file": clip, "sentence": sentence}, path.parent)
+            yield checked_entry(number, {"file": clip, "sentence": sentence}, path.parent)
     elif isinstance(data, list):
         for number, item in enumerate(data, 1):
             yield _object_entry(number, item, COLUMNS, path.parent)
@@ -241,11 +245,11 @@ def _object_entry(number: int, data: Any, columns: Columns, folder: Path) -> Ent
     fields = fields_of(names, columns)
     if problem := missing_columns(fields, names):
         return bad_entry(number, problem)
-    return _checked(number, {field: values[name] for field, name in fields.items()}, folder)
+    return checked_entry(number, {field: values[name] for field, name in fields.items()}, folder)
 
 
-def _checked(number: int, values: Mapping[str, Any], folder: Path) -> Entry:
-    """JSON can escape half a surrogate pair, which is no character and fits no UTF-8 file."""
+def checked_entry(number: int, values: Mapping[str, Any], folder: Path) -> Entry:
+    """As `entry`; JSON can escape half a surrogate pair, which is no character and fits no UTF-8 file."""
     try:
         "".join(value for value in values.values() if isinstance(value, str)).encode()
     except UnicodeEncodeError:

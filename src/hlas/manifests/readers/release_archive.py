@@ -93,7 +93,9 @@ def _files(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
 def _broken_is_a_user_error(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; bz2 says without one what is damaged
+            raise
         raise UserError(str(archive), f"not a whole tar archive: {error}", "copy or download it again") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from hlas.errors import UserError
-from hlas.manifests.corpus import schema
+from hlas.manifests.corpus import MOST_SECONDS, schema
 from hlas.manifests.readers.common_voice import clip_names
 from hlas.manifests.readers.release import Layout, Release, find_release
 from hlas.manifests.readers.tables import Column, read_tsv
@@ -80,15 +80,16 @@ def open_corpus(path: Path, scratch: Path) -> SpontaneousSpeech:
 
 def _read(path: Path) -> pl.DataFrame:
     rows = read_tsv(path, _COLUMNS)
-    milliseconds = pl.col("milliseconds").cast(pl.Float64, strict=False)
+    stated_s = pl.col("milliseconds").cast(pl.Float64, strict=False) / 1000
     # a line that is no row has no part: it is counted where it cannot be passed over
-    part = pl.when(pl.col("bad") != "").then(pl.lit("train")).when(pl.col("part") == "").then(pl.lit(UNASSIGNED))
+    named = pl.col("part").str.strip_chars().str.to_lowercase()
+    part = pl.when(pl.col("bad") != "").then(pl.lit("train")).when(named == "").then(pl.lit(UNASSIGNED))
     return rows.with_columns(
         *clip_names(rows["clip"]),
         *(pl.lit("").alias(name) for name in ("sentence_id", "domain", "segment")),
         *(pl.lit(None, pl.Int32).alias(name) for name in ("up_votes", "down_votes")),
-        part=part.otherwise(pl.col("part")),
+        part=part.otherwise(named),
         locale=pl.lit(path.stem.removeprefix("ss-corpus-")),
-        duration_s=pl.when(milliseconds > 0).then(milliseconds / 1000),
+        duration_s=pl.when((stated_s > 0) & (stated_s <= MOST_SECONDS)).then(stated_s),  # NaN is above all
         offset_s=pl.lit(None, pl.Float64),
     ).select(*schema(), "part")

@@ -86,6 +86,9 @@ def _header(path: Path, number: int, line: bytes | None) -> list[str]:
 
 
 def _layout(path: Path, header: Sequence[str], columns: Mapping[str, Column]) -> _Layout:
+    wanted = {name for column in columns.values() for name in column.names}
+    if twice := [name for name in header if name in wanted and header.count(name) > 1]:
+        raise UserError(str(path), f"the column {twice[0]} stands twice", "leave one of them there")
     places = {key: next((header.index(n) for n in c.names if n in header), None) for key, c in columns.items()}
     if missing := [columns[key].names[0] for key, place in places.items() if place is None and columns[key].needed]:
         raise UserError(
