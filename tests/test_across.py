@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +16,14 @@ from typer.testing import CliRunner
 
 from hlas.cli import app
 from hlas.errors import UserError
-from hlas.files import read_json, write_json_lines
+from hlas.files import read_json, write_json, write_json_lines
 from hlas.manifests.rows import Hypothesis, Row, write_rows
 from hlas.report.across.compare import Request, compare
 from hlas.report.across.formats import choose_format, latex, metrics_csv
 from hlas.report.across.run_diff import diff_lines, diff_runs
+from hlas.report.content import comparison_cells, tuned_note
+from hlas.report.markdown import markdown
+from hlas.report.page.tables import comparison_tables, metrics_tables
 from hlas.report.pairing import Allowed
 from hlas.store import Record, Source, write_record
 
@@ -251,6 +255,7 @@ def test_csv_and_latex_hold_the_numbers(old: Path) -> None:
     assert float(beam["p_holm"]) == report.first.comparisons[0].p_holm
     assert beam["system"] == "'@sum"  # no formula
     table = latex(report)
+    assert not re.search(r"(?<!\\)%", table)  # would make the rest of its line a comment
     assert r"x\_\&\% & " in table and r"\textbf{0.0}" in table
     assert table.count(r"\\") == 3 and table.count(r"\begin{table}") == table.count(r"\end{table}") == 1
 
@@ -264,6 +269,80 @@ def test_the_name_of_the_file_says_the_format() -> None:
         choose_format(Path("a.txt"), "")
     with pytest.raises(UserError, match="no format 'pdf'"):
         choose_format(Path("a.html"), "pdf")
+
+
+def test_a_tuned_system_is_named_under_the_split_that_it_was_tuned_on(tmp_path: Path) -> None:
+    both = {"test": heard(rows()), "dev": heard(rows("dev"))}
+    home = tmp_path / "runs" / "tuned"
+    add_stage(home, "greedy", "decode", both)
+    write_json(add_stage(home, "beam", "decode", both) / "tuning.json", {"split": "dev"})
+    report = compare(Request((str(home),), resamples=200))
+    dev, test = "Tuned on dev, which flatters them here: beam.", "Tuned on"
+    for text in (markdown(report), metrics_tables(report), latex(report)):
+        assert text.count(dev) == text.count(test) == 1
+    assert tuned_note(report.first) == ""
+
+
+def test_comparisons_say_the_same_in_markdown_and_on_the_page(old: Path) -> None:
+    report = compare(Request((str(old),), resamples=200))
+    cells = comparison_cells(report.first.comparisons[0])
+    assert cells[5].endswith("(few segments)") and cells[8] == "40.0 s"
+    assert all(cell in comparison_tables(report) for cell in cells)
+
+
+def test_markdown_shows_a_text_as_it_stands(tmp_path: Path) -> None:
+    foreign(tmp_path / "x.jsonl", rows(count=2), ["&lt;b> ~~a~~", "| *b*"])
+    text = markdown(compare(Request((str(tmp_path / "x.jsonl"),), resamples=200)))
+    assert r"\&lt;b> \~\~a\~\~" in text and r"\| \*b\*" in text
+
+
+def test_many_systems_are_not_all_named_in_a_sentence(tmp_path: Path) -> None:
+    for i in range(9):
+        foreign(tmp_path / f"x{i}.jsonl", rows(count=2), ["a", "b"])
+    (warning,) = compare(Request((str(tmp_path),), resamples=200)).warnings
+    assert "x0, x1, x2, x3, x4 and 4 more are scored as they are" in warning
+
+
+def test_diff_corrects_for_all_that_it_shows(old: Path, new: Path) -> None:
+    both = {"test": heard(rows(), lambda i: i < 9), "dev": heard(rows("dev"), lambda i: i < 9)}
+    a, b = old.parent / "a", old.parent / "b"
+    for home, splits in ((a, both), (b, {split: heard([h.row for h in own]) for split, own in both.items()})):
+        for name in ("greedy", "beam"):
+            add_stage(home, name, "decode", splits)
+    diff = diff_runs(str(a), str(b), Request((), resamples=200))
+    assert len(diff.systems) == 4
+    assert all(s.comparison.p_holm == pytest.approx(4 * s.comparison.p_value) for s in diff.systems)
+
+
+def test_diff_says_what_it_passed_over(old: Path, tmp_path: Path) -> None:
+    home = tmp_path / "runs" / "fewer"
+    add_stage(home, "greedy", "decode", {"test": heard(rows(count=8))})
+    diff = diff_runs(str(old / "greedy"), str(home / "greedy"), Request((), allowed=Allowed(True), resamples=200))
+    assert any("Only the 8 that all of them heard are scored" in warning for warning in diff.warnings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("duration", text) for text in ("NaN", "Infinity", "-1", '"2"', "true")),
+        *(("offset", '"x"'), ("snr_db", "NaN"), ("speaker", "[1]"), ("pred_text", '"\\ud800"')),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path: Path, key: str, value: str) -> None:
+    row = {"audio_filepath": '"a.wav"', "text": '"a"', "pred_text": '"a"'} | {key: value}
+    path = tmp_path / "x.jsonl"
+    path.write_text("{" + ", ".join(f'"{k}": {v}' for k, v in row.items()) + "}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"x\.jsonl:1.*{key} is"):
+        compare(Request((str(path),), resamples=200))
+
+
+def test_numbers_may_name_speakers_and_a_file_must_be_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"audio_filepath": "a.wav", "text": "a", "pred_text": "a", "speaker": 5}\n', encoding="utf-8")
+    assert compare(Request((str(path),), resamples=200)).first.rows[0].speaker == "5"
+    path.write_bytes(b'{"audio_filepath": "a.wav", "text": "\xe4", "pred_text": "a"}\n')
+    with pytest.raises(UserError, match="not UTF-8"):
+        compare(Request((str(path),), resamples=200))
 
 
 def test_diff_says_what_changed_in_recipe_numbers_and_utterances(old: Path, new: Path) -> None:

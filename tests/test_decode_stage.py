@@ -3,13 +3,19 @@
 import csv
 import json
 import logging
+import math
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hlas.decode.logprobs import Vocabulary, log_probs_writer, write_vocabulary
+from hlas.decode.rescore_stage import Params as RescoreParams
+from hlas.decode.rescore_stage import RescoreGrid
+from hlas.decode.search import SearchOptions, open_backend
 from hlas.decode.stage import Params, run
 from hlas.decode.tune import Grid
 from hlas.errors import UserError
@@ -274,3 +280,69 @@ def test_a_folder_without_log_probs_is_refused(store: Path) -> None:
         path.unlink()
     with pytest.raises(UserError, match="no log-probs"):
         decode(store, Params())
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("test.npy", lambda data: data[:-4], "not a whole array"),
+        ("test.npy", lambda data: b"", "not a whole array"),
+        ("test.npy", lambda data: data.replace(b"<f2", b"<i2"), "holds int16"),
+        ("test.npy", lambda data: data.replace(b"<f2", b">f2"), "holds >f2"),
+        ("test.index.jsonl", lambda data: data.replace(b'"first_frame": 0', b'"first_frame": 9000'), "9000 to"),
+        ("test.index.jsonl", lambda data: data.replace(b'"first_frame": 0', b'"first_frame": -3'), "-3 to"),
+        ("test.index.jsonl", lambda data: data.replace(b'"frames"', b'"fr"'), "not an entry of an index"),
+        ("test.index.jsonl", lambda data: data + b"{", "not an entry of an index"),
+        ("vocabulary.json", lambda data: data[:9], "not a vocabulary"),
+        ("vocabulary.json", lambda data: data.replace(b'"char"', b'"word"'), "unit 'word'"),
+    ],
+)
+def test_damaged_log_probs_are_refused(store: Path, file: str, change: Callable[[bytes], bytes], message: str) -> None:
+    path = store / "logprobs-1" / file
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    with pytest.raises(UserError, match=message):
+        decode(store, Params())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Params(alpha=math.nan),
+        lambda: Params(alpha=0.5, beta=math.inf),
+        lambda: Grid(alpha=(math.nan,)),
+        lambda: RescoreGrid(beta=(math.nan,)),
+        lambda: RescoreParams(alpha=0.5, beta=math.nan),
+        lambda: SearchOptions(beam_prune_logp=math.nan),
+        lambda: SearchOptions(width=1 << 32),  # 0 in the C++ core's 32 bits
+        lambda: SearchOptions(hotwords=(("a\0b", 1.0),)),  # the core's words end at a zero byte
+        lambda: SearchOptions(hotwords=(("a", math.inf),)),
+    ],
+)
+def test_numbers_without_an_order_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"finite|at least|numbers|are 1 to|each larger"):
+        make()
+
+
+def test_white_space_that_is_no_space_has_no_word_times() -> None:
+    vocabulary = Vocabulary((*VOCABULARY.tokens, "\u00a0"), "char", 0.02)
+    options = SearchOptions(backend="pyctcdecode")
+    open_backend(vocabulary, None, options)
+    with pytest.raises(UserError, match="words have no times"):
+        open_backend(vocabulary, None, replace(options, word_times=True))
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("unigrams.txt", b"\xe4\n", "not UTF-8"),
+        ("lm.json", b"[", "not a description"),
+        ("lm.json", b"[]", "not a description"),
+        ("lm.json", b'{"unit": "char"}', "unit 'char'"),
+    ],
+)
+def test_a_damaged_lm_folder_is_refused(store: Path, file: str, data: bytes, message: str) -> None:
+    (store / "lm-1" / file).write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        decode(store, Params("pyctcdecode", alpha=0.5, beta=1.5), lm="lm-1")

@@ -11,7 +11,7 @@ from hlas.manifests.rows import Hypothesis, Row
 from hlas.report.evaluate import evaluate
 from hlas.report.headline import headline
 from hlas.report.pairing import Allowed
-from hlas.report.significance import RESAMPLES_A_COMPARISON, holm
+from hlas.report.significance import RESAMPLES_A_PAIR, holm
 from hlas.report.systems import System
 
 SENTENCES = ["dobrý den", "kde je nádraží", "to nevím", "mluvte prosím pomalu", "děkuji"]
@@ -72,12 +72,29 @@ def test_p_is_corrected_over_all_splits_of_a_report() -> None:
     )
 
 
+def test_p_is_corrected_for_all_pairs_as_the_best_is_picked_after_looking() -> None:
+    items = rows(60)
+    files = {f"s{i}": deaf_to(items, *range(4 * i, 40)) for i in range(6)}
+    (result,) = evaluate(systems(files), "s0", 1000, 0)
+    p_values = [c.p_value for c in result.comparisons]
+    assert len(p_values) < 15 and any(p < 0.2 for p in p_values)
+    assert [c.p_holm for c in result.comparisons] == holm(p_values, 6 * 5 // 2) != holm(p_values)
+
+
+def test_one_utterance_proves_nothing() -> None:
+    items = rows(1)
+    (result,) = evaluate(systems({"deaf": deaf_to(items, 0), "good": perfect(items)}), "deaf", 1000, 0)
+    (comparison,) = result.comparisons
+    assert comparison.p_value == 1.0 and comparison.hours_needed is None
+    assert "too narrow" in result.units.note and "may be chance" in headline(result)[0]
+
+
 def test_a_hundred_systems_can_still_be_told_apart() -> None:
     items = rows(30)
     files = {f"s{i}": deaf_to(items, *range(20)) if i else perfect(items) for i in range(100)}
     (result,) = evaluate(systems(files), "s0", 100, 0)
     assert len(result.systems) == 100 and len(result.comparisons) == 99
-    assert result.resamples == 100 * RESAMPLES_A_COMPARISON
+    assert result.resamples == 100 * 99 // 2 * RESAMPLES_A_PAIR
     assert all(c.significant for c in result.comparisons)
 
 

@@ -227,6 +227,13 @@ def test_without_a_compiler_auto_is_pyctcdecode_and_says_so_once(tmp_path: Path)
     assert "pyctcdecode finds the same texts" in warning
 
 
+def test_where_nothing_can_be_written_auto_is_pyctcdecode(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")  # root may write everywhere, but not below a file
+    environment = os.environ | {"HLAS_KENLM": str(tmp_path / "file")}
+    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "pyctcdecode\n" and "cannot build the fast search here" in done.stderr
+
+
 def test_the_core_is_named_by_its_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = core_path()
     assert before.is_file()

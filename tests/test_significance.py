@@ -5,6 +5,7 @@ import itertools
 import kaldialign
 import numpy as np
 import pytest
+from scipy import stats
 
 from hlas.report.metrics import score
 from hlas.report.significance import (
@@ -14,7 +15,9 @@ from hlas.report.significance import (
     holm,
     hours_needed,
     interval95,
+    paired_p,
     resampled_sums,
+    student_p,
     two_sided_p,
 )
 
@@ -184,6 +187,28 @@ def test_holm_rejects_step_by_step() -> None:
             assert {i for i, p in enumerate(adjusted) if p <= alpha} == rejected
     assert holm([]) == [] and holm([0.04]) == [0.04]
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    # two of five tests, the others not looked at: as if their p were 1
+    assert holm([0.02, 0.01], 5) == pytest.approx(holm([0.02, 0.01, 1, 1, 1])[:2])
+
+
+def test_students_p_is_scipys() -> None:
+    for freedom in range(1, 30):
+        for t in (0.0, 0.3, -1.0, 2.5, 9.0):
+            assert student_p(t, freedom) == pytest.approx(2 * stats.t.sf(abs(t), freedom), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+def test_few_utterances_do_not_find_what_is_not_there(count: int) -> None:
+    rng = np.random.default_rng(count)
+    units, words = utterance_units(count), np.full(count, 10)
+    plain = mended = 0
+    for seed in range(300):
+        a, b = rng.poisson(3, (2, count))
+        wer = bootstrap_wer([a, b], [words, words], units, 200, seed)
+        difference = wer[:, 1] - wer[:, 0]
+        plain += two_sided_p(difference) < 0.05
+        mended += paired_p(difference, (b.sum() - a.sum()) / words.sum(), count) < 0.05
+    assert mended <= 25 < plain or (count == 12 and mended <= 25)  # 15 are expected
 
 
 def test_as_many_hours_as_are_called_for_show_the_difference_in_about_80_of_100_trials() -> None:

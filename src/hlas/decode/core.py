@@ -53,17 +53,28 @@ def load_core() -> ctypes.CDLL:
     """The core, built first if it is not here; UserError with the builder's last words where it cannot be."""
     path = core_path()
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (path.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds it built
-            if not path.is_file():
-                _build(path)
+        try:
+            _build_once(path)
+        except OSError as error:
+            raise UserError(
+                str(path.parent),
+                f"cannot build the fast search here: {error}",
+                "set HLAS_KENLM to a writable folder, or use backend: pyctcdecode, which finds the same texts",
+            ) from error
     try:
         core = ctypes.CDLL(str(path))
     except OSError as error:
         raise UserError(str(path), f"cannot be loaded: {error}", "remove it: it is built anew when needed") from error
     _declare(core)
     return core
+
+
+def _build_once(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds it built
+        if not path.is_file():
+            _build(path)
 
 
 def _build(path: Path) -> None:

@@ -39,6 +39,7 @@ class FastSearch:
         self._session = self._core.hlas_search_open(
             self._lm, labels, len(labels), hotwords, len(hotwords), bonuses, ctypes.byref(given)
         )
+        self._check(bool(self._session))
         weakref.finalize(self, _close, self._core, self._session, self._lm)
 
     def decode(self, batch: Sequence[Array], weights: Sequence[Weights]) -> list[tuple[NBest, ...]]:

@@ -9,6 +9,7 @@ Any system's log-probs can be imported by writing these files.
 """
 
 import json
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from hlas.manifests.rows import Row, row_from_json
 
 Array = npt.NDArray[Any]
 WORD_START = "▁"  # SentencePiece's mark of a piece that begins a word
+_FLOAT_BYTES = (2, 4, 8)
+_ANEW = "make the log-probs anew"
+_VOCABULARY = '{"tokens": [texts], "unit": "char" or "bpe", "frame_s": seconds}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,13 @@ class LogProbs:
 
     def frames(self) -> Array:
         """All frames, memory-mapped read-only: (frames of all utterances, vocabulary + 1)."""
-        mapped = np.load(array_path(self.folder, self.split), mmap_mode="r", allow_pickle=False)
+        path = array_path(self.folder, self.split)
+        try:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(str(path), f"not a whole array: {error}", _ANEW) from error
+        if mapped.dtype.kind != "f" or mapped.itemsize not in _FLOAT_BYTES or not mapped.dtype.isnative:
+            raise UserError(str(path), f"holds {mapped.dtype}, not floats of 2, 4 or 8 bytes", _ANEW)
         frames: Array = mapped.view(np.ndarray)  # slices of a memmap object cost ten times as much
         return frames
 
@@ -120,8 +130,14 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     path = folder / "vocabulary.json"
     if not path.is_file():
         raise UserError(str(folder), "no vocabulary.json", "this folder does not hold log-probs")
-    data = read_json(path)
-    return Vocabulary(tuple(data["tokens"]), data["unit"], float(data["frame_s"]))
+    try:
+        data = read_json(path)
+        vocabulary = Vocabulary(tuple(data["tokens"]), data["unit"], float(data["frame_s"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(str(path), f"not a vocabulary: {error!r}", _VOCABULARY) from error
+    if vocabulary.unit not in ("char", "bpe") or not all(isinstance(token, str) for token in vocabulary.tokens):
+        raise UserError(str(path), f"unit {vocabulary.unit!r}, or a token that is no text", _VOCABULARY)
+    return vocabulary
 
 
 class FrameSink(Protocol):
@@ -178,9 +194,7 @@ def read_log_probs(folder: Path, split: str) -> LogProbs:
     if not path.is_file():
         raise UserError(str(folder), f"no log-probs of the split '{split}'", f"the log-probs stage must read {split}")
     vocabulary = read_vocabulary(folder)
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    utterances = tuple(Utterance(row_from_json(r), r["first_frame"], r["frames"]) for r in rows)
+    utterances = tuple(_read_index(path))
     split_data = LogProbs(folder, split, vocabulary, utterances)
     shape = split_data.frames().shape
     expected = (sum(u.frames for u in utterances), len(vocabulary.tokens) + 1)
@@ -188,6 +202,20 @@ def read_log_probs(folder: Path, split: str) -> LogProbs:
         raise UserError(
             str(array_path(folder, split)),
             f"shape {shape}, index and vocabulary say {expected}",
-            "make the log-probs anew",
+            _ANEW,
         )
+    if wrong := next((u for u in utterances if not 0 <= u.first_frame <= u.first_frame + u.frames <= shape[0]), None):
+        problem = f"{wrong.row.utterance}: frames {wrong.first_frame} to {wrong.first_frame + wrong.frames}"
+        raise UserError(str(path), f"{problem} of {shape[0]} that there are", _ANEW)
     return split_data
+
+
+def _read_index(path: Path) -> Iterator[Utterance]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                data = json.loads(line)
+                first_frame, frames = operator.index(data["first_frame"]), operator.index(data["frames"])
+                yield Utterance(row_from_json(data), first_frame, frames)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{path}:{number}", f"not an entry of an index: {error!r}", _ANEW) from error

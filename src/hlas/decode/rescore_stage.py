@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,12 @@ class RescoreGrid:
 
     alpha: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.2)
     first: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # times the alpha that the search had
-    beta: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+    beta: tuple[float, ...] = (-4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
     def __post_init__(self) -> None:
         """Check that each axis holds rising values."""
         for name, values in (("alpha", self.alpha), ("first", self.first), ("beta", self.beta)):
-            if not values or list(values) != sorted(set(values)):
+            if not values or list(values) != sorted(set(values)) or not all(map(isfinite, values)):
                 raise ValueError(f"{name} takes one or more values, each larger than the one before")
         if self.alpha[0] < 0 or self.first[0] < 0:
             raise ValueError("alpha and first are not negative")
@@ -52,8 +53,8 @@ class Params:
         refuse_test(self.tune_on)
         if (self.tune_on is None) == (self.alpha is None):
             raise ValueError("give either tune_on, for tuned weights, or alpha (with first_alpha and beta)")
-        if self.alpha is not None and (self.alpha < 0 or self.first_alpha < 0):
-            raise ValueError("alpha and first_alpha are not negative")
+        if not (0 <= (self.alpha or 0) < inf and 0 <= self.first_alpha < inf and isfinite(self.beta)):
+            raise ValueError("alpha and first_alpha are finite and not negative, beta is finite")
 
 
 def run(params: Params, stage: Stage) -> Summary:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -29,6 +30,7 @@ LOG = logging.getLogger("hlas")
 BackendName = Literal["auto", "fast", "pyctcdecode", "flashlight", "beam_batch"]
 Feature = Literal["no_lm", "word_lm", "token_lm", "hotwords", "word_times", "prune_history"]
 
+LARGEST_WIDTH = 1_000_000  # more prefixes than memory holds at most vocabularies
 NO_LM = Weights(0.0, 0.0)  # without an LM, beta would only insert or delete tokens
 
 
@@ -78,15 +80,15 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.width < 1 or self.nbest < 1:
-            raise ValueError("width and nbest are at least 1")
-        if self.beam_prune_logp > 0 or self.token_min_logp > 0 or self.unk_score_offset > 0:
-            raise ValueError("beam_prune_logp, token_min_logp and unk_score_offset are not above 0")
+        if not (1 <= self.width <= LARGEST_WIDTH and 1 <= self.nbest <= LARGEST_WIDTH):
+            raise ValueError(f"width and nbest are 1 to {LARGEST_WIDTH}")
+        if not (self.beam_prune_logp <= 0 and self.token_min_logp <= 0 and -inf < self.unk_score_offset <= 0):
+            raise ValueError("beam_prune_logp, token_min_logp and unk_score_offset are numbers not above 0")
         if self.backend not in get_args(BackendName):
             raise ValueError(f"backend is one of: {', '.join(get_args(BackendName))}")
         for word, weight in self.hotwords:
-            if len(word.split()) != 1 or word != word.strip() or not weight > 0:
-                raise ValueError(f"hotwords are single words with weights above 0: {word!r}, {weight}")
+            if len(word.split()) != 1 or word != word.strip() or "\0" in word or not 0 < weight < inf:
+                raise ValueError(f"hotwords are single words with finite weights above 0: {word!r}, {weight}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ def open_backend(vocabulary: "Vocabulary", lm: "LmFiles | None", options: Search
     """The backend, loaded: seconds for a large LM."""
     options = replace(options, backend=resolve_backend(options.backend))
     check_search("search", options, None if lm is None else lm.unit)
-    _check_labels(vocabulary)
+    _check_labels(vocabulary, options.word_times)
     if options.backend == "fast":
         from hlas.decode.fast import FastSearch
 
@@ -222,7 +224,7 @@ def open_backend(vocabulary: "Vocabulary", lm: "LmFiles | None", options: Search
     return ReferenceSearch(vocabulary, lm, options)
 
 
-def _check_labels(vocabulary: "Vocabulary") -> None:
+def _check_labels(vocabulary: "Vocabulary", word_times: bool) -> None:
     """Refuse labels with which words would not be what the text says."""
     seen: set[str] = set()
     for token in vocabulary.tokens:
@@ -235,6 +237,9 @@ def _check_labels(vocabulary: "Vocabulary") -> None:
             raise UserError(
                 "vocabulary.json", problem, "train the tokenizer with split_by_whitespace and without suffixes"
             )
+        if word_times and token != " " and any(character.isspace() for character in token):
+            problem = f"label {token!r} is a white space that ends no word of a search: words have no times"
+            raise UserError("vocabulary.json", problem, "write ' ' for it, or leave word_times out")
         seen.add(token)
 
 

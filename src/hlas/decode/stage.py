@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Literal
 
 from hlas.decode.outputs import OOV, SEARCH, TIMING, TUNING, add_seconds, count_oov, write_hypotheses
@@ -47,8 +48,10 @@ class Params:
     def __post_init__(self) -> None:
         """Check the ranges, and that nothing is tuned on test."""
         self.options()
-        if self.alpha is not None and self.alpha < 0:
-            raise ValueError("alpha is not negative")
+        if self.alpha is not None and not 0 <= self.alpha < inf:
+            raise ValueError("alpha is finite and not negative")
+        if self.beta is not None and not isfinite(self.beta):
+            raise ValueError("beta is finite")
         refuse_test(self.tune_on)
         if self.tune_on is not None and (self.alpha is not None or self.beta is not None):
             raise ValueError("alpha and beta are either given or tuned: remove tune_on, or both of them")

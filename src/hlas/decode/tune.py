@@ -9,6 +9,7 @@ prunes at other weights (tools/bench/tuning.py measures both).
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any
 
 from hlas.errors import UserError
@@ -25,6 +26,11 @@ class Weights:
     alpha: float
     beta: float
 
+    def __post_init__(self) -> None:
+        """Refuse what has no order: a search sorts by scores."""
+        if not (isfinite(self.alpha) and isfinite(self.beta)):
+            raise ValueError(f"alpha and beta are finite: {self.alpha}, {self.beta}")
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -37,7 +43,7 @@ class Grid:
     def __post_init__(self) -> None:
         """Check that each axis holds rising values."""
         for name, values in (("alpha", self.alpha), ("beta", self.beta), ("width", self.width)):
-            if list(values) != sorted(set(values)) or not (values or name == "width"):
+            if list(values) != sorted(set(values)) or not all(map(isfinite, values)) or not (values or name == "width"):
                 raise ValueError(f"{name} takes one or more values, each larger than the one before")
         if self.alpha[0] < 0:
             raise ValueError("alpha is not negative")

@@ -50,7 +50,10 @@ class LmFiles:
 
     def words(self) -> list[str]:
         """The words the model knows, in the file's order."""
-        lines = self.unigrams.read_text(encoding="utf-8").split("\n")
+        try:
+            lines = self.unigrams.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise UserError(str(self.unigrams), f"not UTF-8: {error}", "one word a line, as UTF-8 text") from error
         return [word for line in lines if (word := line.strip(" \t\r"))]  # a token may be another kind of space
 
 
@@ -106,14 +109,22 @@ def find_lm(folder: Path) -> LmFiles:
         problem = "no words in unigrams.txt: a search without the model's words is far worse"
         raise UserError(str(folder), problem, "put the ARPA's words there, one a line")
     arpa = lm_file(folder, "arpa")
-    described = read_json(folder / DESCRIPTION) if (folder / DESCRIPTION).is_file() else {}
-    return LmFiles(
-        model,
-        unigrams,
-        arpa if arpa.is_file() else None,
-        described.get("unit", "word"),
-        tuple(described.get("tokens", ())),
-    )
+    unit, tokens = _described(folder / DESCRIPTION)
+    return LmFiles(model, unigrams, arpa if arpa.is_file() else None, unit, tokens)
+
+
+def _described(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Unit and tokens that lm.json names; words where there is none."""
+    if not path.is_file():
+        return "word", ()
+    try:
+        data = read_json(path)
+        unit, tokens = data.get("unit", "word"), tuple(data.get("tokens", ()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(str(path), f"not a description of an LM: {error}", "remove it, or make the LM anew") from error
+    if unit not in ("word", "token"):
+        raise UserError(str(path), f"unit '{unit}'", "write 'word' or 'token'")
+    return unit, tokens
 
 
 def describe(folder: Path, *, order: int, unit: str, tokens: Sequence[str] = ()) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hlas.manifests.text import Language
-from hlas.report.evaluate import SplitResult, SystemResult
+from hlas.report.evaluate import SplitResult, SystemResult, pairs_in
 from hlas.report.facts import Facts, facts, flat, leaf
-from hlas.report.headline import caveats, p_text, points
+from hlas.report.headline import caveats, points
 from hlas.report.provenance import Provenance
 from hlas.report.significance import Comparison, describe_test
 from hlas.store import Record
+from hlas.summary import duration
 
 METRIC_COLUMNS = (
     *("WER %", "95 % interval", "against baseline", "p", "p (Holm)", "CER %", "raw WER %", "raw CER %"),
@@ -40,8 +41,16 @@ TERMS = (
     ("chrF", "F2 of character n-grams up to 6 without spaces, 0 to 100 (Popović 2015; sacrebleu's defaults)"),
     ("RTFx", "seconds of audio that one second of work gets through, on the machine named below"),
     ("95 % interval", "bootstrap percentiles of the corpus-level rate (Bisani and Ney 2004)"),
-    ("p", "twice the share of resamples in which the difference vanishes or turns round: paired bootstrap, two-sided"),
-    ("p (Holm)", "p corrected for all comparisons of this report (Holm 1979); what is called real has it below 0.05"),
+    (
+        "p",
+        "twice the share of resamples in which the difference vanishes or turns round: paired bootstrap, two-sided; "
+        "with fewer than 30 units no less than the p of Student's t test",
+    ),
+    (
+        "p (Holm)",
+        "p corrected for all pairs of systems in this report, as the best is known only after looking (Holm 1979); "
+        "what is called real has it below 0.05",
+    ),
     (
         "MAPSSWE",
         "matched-pairs test over stretches of speech that end with two words right in both systems (Gillick and Cox "
@@ -139,9 +148,17 @@ def table_note(report: Report, result: SplitResult) -> str:
     parts = [f"{result.units.note}."]
     if result.comparisons:
         test = describe_test(result.units, result.resamples)
-        count = sum(len(r.comparisons) for r in report.results)
-        parts.append(f"p: {test}; p (Holm): corrected for the {count} comparisons of this report.")
+        count = pairs_in(report.results)
+        parts.append(f"p: {test}; p (Holm): corrected for the pairs of systems in this report ({count}).")
+    if note := tuned_note(result):
+        parts.append(note)
     return " ".join(parts)
+
+
+def tuned_note(result: SplitResult) -> str:
+    """Which systems were tuned on this very split; '' where none was."""
+    tuned = [item.name for item in result.systems if result.split in item.system.tuned_splits]
+    return f"Tuned on {result.split}, which flatters them here: {', '.join(tuned)}." if tuned else ""
 
 
 def metric_cells(result: SplitResult, item: SystemResult) -> list[str]:
@@ -153,7 +170,7 @@ def metric_cells(result: SplitResult, item: SystemResult) -> list[str]:
     if comparison:
         delta_low, delta_high = comparison.wer_delta_ci95
         delta = f"{points(comparison.wer_delta)} ({points(delta_low)} … {points(delta_high)})"
-        p, p_corrected = map(_p_cell, (comparison.p_value, comparison.p_holm))
+        p, p_corrected = map(p_cell, (comparison.p_value, comparison.p_holm))
     return [
         f"{100 * score.wer:.1f}",
         f"{100 * low:.1f}–{100 * high:.1f}",
@@ -185,19 +202,20 @@ def comparison_cells(comparison: Comparison) -> list[str]:
     return [
         f"{comparison.b} against {comparison.a}",
         points(comparison.wer_delta),
-        f"{points(low)} … {points(high)}",
-        _p_cell(comparison.p_value),
-        _p_cell(comparison.p_holm),
-        _p_cell(matched.p_value) + (" (few segments)" if matched.doubtful else "") if matched else "–",
-        _p_cell(matched.p_holm) if matched else "–",
+        f"{points(low)} to {points(high)}",
+        p_cell(comparison.p_value),
+        p_cell(comparison.p_holm),
+        p_cell(matched.p_value) + (" (few segments)" if matched.doubtful else "") if matched else "–",
+        p_cell(matched.p_holm) if matched else "–",
         "yes" if comparison.significant else "cannot tell",
-        f"{comparison.hours:.2g}",
-        "–" if needed is None else f"{needed:.2g}",
+        duration(3600 * comparison.hours),
+        "–" if needed is None else duration(3600 * needed),
     ]
 
 
-def _p_cell(p_value: float) -> str:
-    return p_text(p_value).rpartition("=")[2].strip()
+def p_cell(value: float) -> str:
+    """A p value with two digits that count, and no more than a thousandth."""
+    return "< 0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
 
 
 def stage_title(record: Record) -> str:

@@ -16,7 +16,7 @@ from hlas.report.mapsswe import mapsswe
 from hlas.report.metrics import Score, Scored, oracle_errors, score_systems
 from hlas.report.pairing import NOTHING, Allowed, Paired, pair
 from hlas.report.significance import (
-    RESAMPLES_A_COMPARISON,
+    RESAMPLES_A_PAIR,
     Comparison,
     Floats,
     Units,
@@ -26,7 +26,7 @@ from hlas.report.significance import (
     holm,
     hours_needed,
     interval95,
-    two_sided_p,
+    paired_p,
 )
 from hlas.report.systems import System, lm_words, splits_of
 
@@ -102,15 +102,14 @@ def evaluate(
     """
     splits = splits_of(systems)
     present = {split: [system for system in systems if split in system.splits] for split in splits}
-    comparisons = sum(len(there) for there in present.values() if len(there) > 1)
-    enough = max(resamples, RESAMPLES_A_COMPARISON * comparisons)
+    enough = max(resamples, RESAMPLES_A_PAIR * sum(map(_pairs_of, present.values())))
     settings = _Settings(baseline, enough, resamples, seed, lm_words(systems))
     results = []
     for split, there in present.items():
         paired = pair(there, split, allowed)
         scores = score_systems([_texts(hypotheses) for hypotheses in paired.hypotheses], workers)
         results.append(_split(split, there, paired, scores, settings))
-    return _corrected(results)
+    return corrected(results, pairs_in(results))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def _split(
     for a, b in _pairs(results, here):
         i, j = names.index(a), names.index(b)
         difference, delta = resampled[:, j] - resampled[:, i], scores[j].wer - scores[i].wer
-        p = two_sided_p(difference)
+        p = paired_p(difference, delta, units.count)
         comparisons.append(
             Comparison(
                 a=a,
@@ -197,11 +196,20 @@ def _analysis(
     )
 
 
-def _corrected(results: Sequence[SplitResult]) -> list[SplitResult]:
-    """The results with each test's p corrected for all comparisons of the report."""
+def pairs_in(results: Sequence[SplitResult]) -> int:
+    """Pairs of systems in all splits: any could have been that of the best, which is known only after looking."""
+    return sum(_pairs_of(result.systems) for result in results)
+
+
+def _pairs_of(systems: Sequence[object]) -> int:
+    return len(systems) * (len(systems) - 1) // 2
+
+
+def corrected(results: Sequence[SplitResult], tests: int) -> list[SplitResult]:
+    """The results with each test's p corrected for so many that could have been made."""
     comparisons = [c for result in results for c in result.comparisons]
-    adjusted = iter(holm([c.p_value for c in comparisons]))
-    segments = iter(holm([c.mapsswe.p_value for c in comparisons if c.mapsswe]))
+    adjusted = iter(holm([c.p_value for c in comparisons], tests))
+    segments = iter(holm([c.mapsswe.p_value for c in comparisons if c.mapsswe], tests))
     out = []
     for result in results:
         own = [

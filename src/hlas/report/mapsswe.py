@@ -29,7 +29,7 @@ class Mapsswe:
     mean: float  # errors of the second system minus errors of the first, in a segment
     z: float | None  # None where every segment has the same difference
     p_value: float  # two-sided
-    p_holm: float  # corrected for all comparisons of the report
+    p_holm: float  # corrected for all pairs of systems in the report
 
     @property
     def doubtful(self) -> bool:
@@ -46,6 +46,11 @@ class Mapsswe:
             "p_value": self.p_value,
             "p_holm": self.p_holm,
         }
+
+
+def smallest_p(differences: int) -> float:
+    """Two-sided p of so many independent differences that all have one sign (sign test): no evidence is stronger."""
+    return min(1.0, 2.0 ** (1 - differences))
 
 
 def segment_differences(a: TextCounts, b: TextCounts) -> Ints:
@@ -85,7 +90,7 @@ def mapsswe(a: TextCounts, b: TextCounts) -> Mapsswe:
     if mean == 0:
         return Mapsswe(count, mean, 0.0, 1.0, 1.0)
     if deviation == 0:  # no variance to divide by: the sign test's p, as all signs agree
-        p = min(1.0, 2.0 ** (1 - count))
+        p = smallest_p(count)
         return Mapsswe(count, mean, None, p, p)
     z = mean / (deviation / math.sqrt(count))
     p = math.erfc(abs(z) / math.sqrt(2))

@@ -209,8 +209,8 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it stands: no cell ends, no emphasis, no HTML."""
+    """Text that Markdown shows as it stands: no cell ends, no emphasis, no HTML, no entity."""
     text = " ".join(text.split(" ")).replace("\n", " ")
-    for mark in "\\|*_`<[":
+    for mark in "\\|*_`<[&~":
         text = text.replace(mark, "\\" + mark)
     return text

@@ -11,7 +11,7 @@ from typing import Any
 from hlas.errors import UserError, did_you_mean
 from hlas.manifests.text import Language
 from hlas.report.metrics import score
-from hlas.report.significance import bootstrap_wer, choose_units, interval95
+from hlas.report.significance import FEW_UNITS, bootstrap_wer, choose_units, interval95
 
 _RESAMPLES, _SEED = 1000, 0
 
@@ -36,6 +36,8 @@ def score_files(reference: Path, hypothesis: Path, language: Language | None) ->
     units = choose_units([""] * len(words), words)
     low, high = interval95(bootstrap_wer([result.utterance_errors], [words], units, _RESAMPLES, _SEED)[:, 0])
     notes = [] if language else _unicode_notes(references, hypotheses, result.wer)
+    if units.count < FEW_UNITS:
+        notes.append(f"{units.count} utterances are too few: the interval is narrower than it should be")
     if result.empty_references:
         notes.append(
             f"{result.empty_references} empty references count in no rate; "

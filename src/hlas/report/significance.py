@@ -6,6 +6,7 @@ All systems see the same draws, so the difference of two columns is the paired b
 test, matched pairs of segments, is in `mapsswe.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,14 +14,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hlas.report.mapsswe import Mapsswe
+from hlas.report.mapsswe import Mapsswe, smallest_p
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SPEAKERS_NEEDED = 10  # with fewer, a bootstrap over speakers says little: utterances are drawn instead
 SIGNIFICANT = 0.05
-RESAMPLES_A_COMPARISON = 100  # at least: the smallest p, 2 / (resamples + 1), times the comparisons must get below 0.05
+FEW_UNITS = 10  # with fewer, the bootstrap's percentiles are far too close together
+ENOUGH_UNITS = 30  # from here on its p is taken as it is
+RESAMPLES_A_PAIR = 60  # at least: the smallest p, 2 / (resamples + 1), times the pairs of systems must get below 0.05
 _WEIGHTS_AT_ONCE = 1 << 22  # elements of the weights matrix held at a time: 16 MiB
 _EXACT_IN_FLOAT32 = 1 << 24  # whole numbers up to here, and so their sums, are exact in single precision
 _Z_INTERVAL, _Z_POWER = 1.959964, 0.841621  # normal quantiles of 97.5 % and of 80 %
@@ -43,6 +46,7 @@ class Units:
         return (
             f"95 % intervals resample the {self.count} utterances, as {self.speakers} speakers are known "
             f"(or not all are): they do not cover what new speakers would change"
+            + (", and of so few they are too narrow" if self.count < FEW_UNITS else "")
         )
 
 
@@ -81,16 +85,16 @@ def resampled_sums(totals: Sequence[Floats], units: int, resamples: int, seed: i
     columns: list[npt.NDArray[np.floating[Any]]] = [np.ascontiguousarray(t, kind) for t in totals]
     rng = np.random.default_rng(seed)
     rows = max(1, _WEIGHTS_AT_ONCE // units)
-    parts: list[list[Floats]] = [[] for _ in totals]
+    sums: list[Floats] = [np.empty((resamples, t.shape[1])) for t in totals]
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
         drawn = rng.integers(0, units, (size, units))
         drawn += np.arange(size)[:, None] * units
         counts = np.bincount(drawn.ravel(), minlength=size * units)
         weights: npt.NDArray[np.floating[Any]] = counts.reshape(size, units).astype(kind)
-        for part, column in zip(parts, columns, strict=True):
-            part.append((weights @ column).astype(np.float64))
-    return [np.concatenate(part) for part in parts]
+        for own, column in zip(sums, columns, strict=True):
+            own[start : start + size] = weights @ column
+    return sums
 
 
 def unit_totals(columns: Sequence[Ints], units: Units) -> Floats:
@@ -127,16 +131,44 @@ def two_sided_p(differences: Floats) -> float:
     return float(min(1.0, 2.0 * (rarer + 1) / (len(differences) + 1)))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def paired_p(differences: Floats, difference: float, units: int) -> float:
+    """Two-sided p of the paired bootstrap; with fewer than 30 units no less than that of Student's t test.
+
+    Resamples of a handful of units agree with each other by chance: one utterance would prove anything. `differences`
+    are those of the (resamples,), `difference` that of the data.
+    """
+    p = two_sided_p(differences)
+    if units >= ENOUGH_UNITS:
+        return p
+    if np.ptp(differences) == 0:  # every unit says the same
+        return max(p, smallest_p(units))
+    error = float(differences.std(ddof=1)) * math.sqrt(units / (units - 1))  # a resample's variance has n, not n - 1
+    return max(p, student_p(difference / error, units - 1))
+
+
+def student_p(t: float, freedom: int) -> float:
+    """Two-sided p of Student's t: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan(abs(t) / math.sqrt(freedom))
+    odd = freedom % 2
+    term, total = math.cos(angle) ** odd, 0.0
+    for k in range(odd, freedom - 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
+    inside = math.sin(angle) * total
+    return min(1.0, max(0.0, 1 - (2 / math.pi * (angle + inside) if odd else inside)))
+
+
+def holm(p_values: Sequence[float], tests: int = 0) -> list[float]:
     """S. Holm, "A simple sequentially rejective multiple test procedure", 1979: adjusted p in the order given.
 
     Rejecting where the adjusted p is below 0.05 keeps the chance of any false finding below 5 %, whatever the tests
-    have in common.
+    have in common. `tests`: of how many these were picked after looking; those left out are taken to have p = 1.
     """
+    tests = max(tests, len(p_values))
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        largest = max(largest, min(1.0, (tests - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
 
@@ -145,9 +177,10 @@ def hours_needed(hours: float, difference: float, standard_error: float) -> floa
     """Hours of such speech for a true difference of this size to show: 95 % interval without 0, with 80 % power.
 
     The variance of a difference of means falls with the amount of data, so that
-    hours * ((1.96 + 0.84) * standard_error / difference)^2 is enough. None where there is no difference.
+    hours * ((1.96 + 0.84) * standard_error / difference)^2 is enough. None where there is no difference, or no
+    variance to judge it by.
     """
-    if difference == 0 or hours <= 0:
+    if difference == 0 or standard_error == 0 or hours <= 0:
         return None
     return hours * ((_Z_INTERVAL + _Z_POWER) * standard_error / difference) ** 2
 
@@ -162,7 +195,7 @@ class Comparison:
     wer_delta: float  # WER of b minus WER of a
     wer_delta_ci95: tuple[float, float]
     p_value: float  # of the paired bootstrap
-    p_holm: float  # the same, corrected for all comparisons of the report
+    p_holm: float  # the same, corrected for all pairs of systems in the report
     test: str
     mapsswe: Mapsswe | None  # None where the two were scored against other references
     hours: float  # of audio compared
@@ -192,4 +225,5 @@ class Comparison:
 
 def describe_test(units: Units, resamples: int) -> str:
     """The test in words, for metrics.json and the page."""
-    return f"paired bootstrap over {units.count} {units.kind}s, {resamples} resamples, two-sided"
+    least = ", but no less than Student's t test gives" if units.count < ENOUGH_UNITS else ""
+    return f"paired bootstrap over {units.count} {units.kind}s, {resamples} resamples, two-sided{least}"

@@ -69,6 +69,13 @@ class System:
         return self.record.summary if self.record else {}
 
     @property
+    def tuned_splits(self) -> frozenset[str]:
+        """Splits on which weights were chosen, by its own stage or by one that it was made from."""
+        chosen = [str(record.summary.get("weights_from", "")) for _, record in self.chain]
+        found = {text.removeprefix("tuned on ") for text in chosen if text.startswith("tuned on ")}
+        return frozenset(found | ({self.tuned_on} if self.tuned_on else set()))
+
+    @property
     def pretrained(self) -> bool:
         """Whether it rests on a model that was trained elsewhere, so that its training data is not known here."""
         return any(_from_outside(record) for _, record in self.chain)

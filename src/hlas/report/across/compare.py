@@ -20,6 +20,7 @@ from hlas.report.provenance import command_line, fingerprints, resolved_recipe, 
 from hlas.report.systems import System, in_split_order
 from hlas.yamls import read_yaml
 
+_NAMED = 5  # systems in a sentence
 _LIKELY_SPLIT = "test"  # of hypotheses whose file does not say it, where no other system tells
 
 
@@ -90,7 +91,10 @@ def load(request: Request) -> Loaded:
             for item in found
         ]
         if not language and (foreign := [item.system.name for item in found if item.foreign]):
-            warnings.append(f"No language is known: the texts of {', '.join(foreign)} are scored as they are.")
+            more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+            warnings.append(
+                f"No language is known: the texts of {', '.join(foreign[:_NAMED])}{more} are scored as they are."
+            )
     systems = _with_known_splits(_named_apart(found))
     if request.split:
         systems = [_only(system, request.split) for system in systems]

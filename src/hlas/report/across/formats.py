@@ -9,7 +9,7 @@ from typing import Literal
 from hlas.errors import UserError, did_you_mean
 from hlas.files import atomic_text
 from hlas.manifests.rows_csv import safe_cell
-from hlas.report.content import Report
+from hlas.report.content import Report, tuned_note
 from hlas.report.evaluate import SplitResult, SystemResult
 
 SUFFIXES = {".html": "html", ".md": "md", ".json": "json", ".csv": "csv", ".tex": "latex"}
@@ -116,10 +116,12 @@ def _latex_table(report: Report, result: SplitResult) -> str:
         lines.append("  " + " & ".join(cells) + r" \\")
     score = result.systems[0].score
     caption = (
-        f"Word and character error rates in % on {_escaped(result.split)} ({score.utterances} utterances, "
+        f"Word and character error rates in \\% on {_escaped(result.split)} ({score.utterances} utterances, "
         f"{score.words} words), 95\\,\\% bootstrap intervals over {result.units.kind}s, difference from "
         f"{_escaped(result.baseline or 'no baseline')} in points; $^*$ paired bootstrap, $p < 0.05$ after Holm."
     )
+    if note := tuned_note(result):
+        caption += f" {_escaped(note)}"
     return "\n".join(
         [
             r"\begin{table}",

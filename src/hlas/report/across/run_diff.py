@@ -9,7 +9,7 @@ import yaml
 
 from hlas.errors import UserError
 from hlas.report.across.compare import Loaded, Request, load
-from hlas.report.evaluate import SplitResult, evaluate
+from hlas.report.evaluate import SplitResult, corrected, evaluate
 from hlas.report.facts import flat
 from hlas.report.headline import hours_text, p_text, percent, points
 from hlas.report.significance import Comparison
@@ -82,8 +82,11 @@ def diff_runs(old: str, new: str, request: Request) -> RunDiff:
     """Compare two runs; of `request` everything but `runs` and `baseline` counts."""
     before, after = (load(replace(request, runs=(run,))) for run in (old, new))
     pairs = _pairs(before.systems, after.systems)
-    systems = [diff for a, b in pairs for diff in _system_diffs(a, b, request)]
-    warnings = dict.fromkeys([*before.warnings, *after.warnings])
+    results = [(name, result) for a, b in pairs for name, result in _evaluated(a, b, request)]
+    # what is called real holds for all of the comparisons that are shown
+    own = corrected([result for _, result in results], len(results))
+    systems = [_system_diff(name, result) for (name, _), result in zip(results, own, strict=True)]
+    warnings = dict.fromkeys([*before.warnings, *after.warnings, *(w for result in own for w in result.warnings)])
     return RunDiff(
         old=old,
         new=new,
@@ -149,7 +152,7 @@ def _changes(where: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iter
             yield Change(where + key, old.get(key), new.get(key))
 
 
-def _system_diffs(before: System, after: System, request: Request) -> Iterator[SystemDiff]:
+def _evaluated(before: System, after: System, request: Request) -> Iterator[tuple[str, SplitResult]]:
     a, b = replace(before, name="old"), replace(after, name="new")
     shared = [split for split in before.splits if split in after.splits]
     if not shared:
@@ -157,7 +160,7 @@ def _system_diffs(before: System, after: System, request: Request) -> Iterator[S
         raise UserError(f"hlas diff: {before.name}", problem, "decode one test set with both")
     a, b = (replace(s, splits={split: s.splits[split] for split in shared}) for s in (a, b))
     for result in evaluate([a, b], "old", request.resamples, request.seed, request.allowed, request.workers):
-        yield _system_diff(before.name if before.name == after.name else f"{before.name} → {after.name}", result)
+        yield before.name if before.name == after.name else f"{before.name} → {after.name}", result
 
 
 def _system_diff(name: str, result: SplitResult) -> SystemDiff:

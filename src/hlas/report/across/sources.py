@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from hlas.errors import UserError
-from hlas.manifests.rows import Hypothesis, row_from_json
+from hlas.manifests.rows import Hypothesis, Row, row_from_json
 from hlas.report.systems import System, in_split_order, load_stage
 from hlas.stages import MANIFEST_SPLITS
 from hlas.store import Record, is_done, read_record
 
 SYSTEM_KINDS = ("decode", "rescore", "transcribe")
 UNKNOWN_SPLIT = ""  # of a file whose name does not say it
+_NUMBERS = frozenset({"duration", "offset", "snr_db", "up_votes", "down_votes"})
+_TEXTS = frozenset({f.name for f in fields(Row)} - _NUMBERS | {"pred_text", "raw_pred_text"})
+_LARGEST = 1e9  # seconds: thirty years, more than any file lasts; NaN and infinity are not below it either
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,11 @@ def read_foreign(path: Path) -> tuple[Hypothesis, ...]:
             str(path), "not a JSON lines file", "one JSON object a line, with pred_text; plain text: hlas score"
         )
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(str(path), f"not UTF-8: {error}", "save it as UTF-8 text") from error
+    for number, line in enumerate(lines, 1):
         if line.strip():
             rows.append(_foreign_row(f"{path}:{number}", line))
     if not rows:
@@ -161,9 +169,21 @@ def _foreign_row(where: str, line: str) -> Hypothesis:
         raise UserError(where, "not a JSON object", "one JSON object a line")
     if missing := [key for key in ("audio_filepath", "text", "pred_text") if not isinstance(data.get(key), str)]:
         raise UserError(where, f"no {missing[0]}; it has: {', '.join(data) or 'nothing'}", needed)
-    duration = data.get("duration")
-    row = row_from_json({**data, "duration": duration if isinstance(duration, int | float) else 0.0})
+    data = {key: _checked(where, key, value) for key, value in data.items() if value is not None}
+    row = row_from_json({"duration": 0.0} | data)
     raw = row.raw_text or row.text
-    return Hypothesis(
-        replace(row, raw_text=raw), data["pred_text"], str(data.get("raw_pred_text") or data["pred_text"])
-    )
+    return Hypothesis(replace(row, raw_text=raw), data["pred_text"], data.get("raw_pred_text") or data["pred_text"])
+
+
+def _checked(where: str, key: str, value: Any) -> Any:
+    """The value, if it is of the kind that its key asks for; a number may stand for a name. Unknown keys pass."""
+    if key in _NUMBERS:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+        if not fits or (value < 0 and key in ("duration", "offset")):
+            raise UserError(where, f"{key} is {value!r}", "make it a number of seconds or decibels, or leave it out")
+    elif key in _TEXTS:
+        text = str(value) if isinstance(value, int) else value
+        if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
+            raise UserError(where, f"{key} is {value!r}", "make it a text of whole characters, or leave it out")
+        return text
+    return value

@@ -55,7 +55,8 @@ def _league(result: SplitResult) -> str:
     scale = step * count
     rows = "".join(_row(result, item, scale) for item in shown)
     left = len(ranked) - len(shown)
-    more = f' The other {left} are in <a href="#metrics">all metrics</a>.' if left else ""
+    others = "other system is" if left == 1 else f"other {left} systems are"
+    more = f' The {others} in <a href="#metrics">all metrics</a>.' if left else ""
     test = f"{escape(result.split)}, {ranked[0].score.utterances} utterances, {ranked[0].score.words} words"
     return (
         '<table class="league"><thead><tr><th scope="col">system</th><th scope="col" class="n">WER</th>'

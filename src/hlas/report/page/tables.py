@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from html import escape
 
-from hlas.report.content import METRIC_COLUMNS, Report, metric_cells, table_note
+from hlas.report.content import (
+    COMPARISON_COLUMNS,
+    METRIC_COLUMNS,
+    Report,
+    comparison_cells,
+    metric_cells,
+    table_note,
+)
 from hlas.report.evaluate import SplitResult
-from hlas.report.headline import points
-from hlas.report.significance import Comparison
 from hlas.summary import duration
 
 
@@ -64,12 +69,6 @@ def metrics_tables(report: Report) -> str:
     return "\n".join(out)
 
 
-COMPARISON_COLUMNS = (
-    *("systems", "WER difference, points", "95 % interval", "p", "p, Holm", "MAPSSWE p", "MAPSSWE p, Holm"),
-    *("real?", "audio compared", "audio needed"),
-)
-
-
 def comparison_tables(report: Report) -> str:
     """Every comparison that was made, one table a split; '' where none was."""
     out = []
@@ -85,7 +84,7 @@ def comparison_tables(report: Report) -> str:
 
 _COMPARISON_NOTE = (
     "A negative difference says that the first of the two makes fewer errors. Real: p after Holm's correction for all "
-    "comparisons is below 0.05. MAPSSWE, the matched-pairs test over stretches of speech, is a second opinion. "
+    "pairs of systems is below 0.05. MAPSSWE, the matched-pairs test over stretches of speech, is a second opinion. "
     "Audio needed: of such speech for a difference of this size to show with 80 % power; where it is more than was "
     "compared, more test data could still decide."
 )
@@ -93,26 +92,3 @@ _COMPARISON_NOTE = (
 
 def _tests(result: SplitResult) -> str:
     return f"{result.split}: {result.comparisons[0].test}"
-
-
-def comparison_cells(comparison: Comparison) -> list[str]:
-    """One row, as COMPARISON_COLUMNS names them."""
-    low, high = comparison.wer_delta_ci95
-    matched = comparison.mapsswe
-    return [
-        f"{comparison.b} against {comparison.a}",
-        points(comparison.wer_delta),
-        f"{points(low)} to {points(high)}",
-        p_cell(comparison.p_value),
-        p_cell(comparison.p_holm),
-        p_cell(matched.p_value) if matched else "–",
-        p_cell(matched.p_holm) if matched else "–",
-        "yes" if comparison.significant else "cannot tell",
-        duration(3600 * comparison.hours),
-        "–" if comparison.hours_needed is None else duration(3600 * comparison.hours_needed),
-    ]
-
-
-def p_cell(value: float) -> str:
-    """A p value with two digits that count, and no more than a thousandth."""
-    return "< 0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
