@@ -163,7 +163,7 @@ def _tuning(report: Report) -> str:
             f"{point.beta:g}",
             percent(point.wer),
             percent(point.cer),
-            "yes" * (point == s.chosen),
+            "yes" if point == s.chosen else "" if point.redecoded else "estimated",
         ]
         for name, s in systems.items()
         for point in sorted(s.tuning, key=lambda p: p.wer)[:_TUNING_ROWS]

@@ -49,13 +49,13 @@ def at(value: float, scale: float) -> str:
 
 
 def upright_grid(step: float, count: int, top_y: float, bottom_y: float, inner: str = "tick") -> list[str]:
-    """Vertical lines from 0 to `step * count`, their percentages below; `inner` styles all but the outer two."""
+    """Vertical lines from 0 to `step * count`, their percentages below; `inner` styles all labels but the last."""
     out = []
     for i in range(count + 1):
         x = at(i, count)
         anchor = "start" if i == 0 else "end" if i == count else "middle"
         out.append(element("line", class_="grid", x1=x, x2=x, y1=top_y, y2=bottom_y))
-        style = "tick" if i in (0, count) else inner
+        style = "tick" if i == count else inner
         out.append(text(tick(i * step, step), class_=style, x=x, y=bottom_y + 18, text_anchor=anchor))
     return out
 
