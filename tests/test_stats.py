@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from hlas.errors import UserError
+from hlas.files import write_json
+from hlas.manifests.audit import Options, audit
+from hlas.manifests.rows import read_manifest
+from hlas.manifests.text import load_language
 from hlas.paths import project_root
-from hlas.stats.explore import explore, find_manifests
+from hlas.stats.explore import Texts, explore, find_manifests
 from hlas.stats.measure import BINS, LARGEST, GrowthPoint, SplitStats, measure
 
 TRAIN = [
@@ -159,3 +163,19 @@ def test_an_audit_that_is_none_is_named(manifests: Path, tmp_path: Path, content
     with pytest.raises(UserError, match=r"audit\.json: not"):
         explore([manifests], tmp_path / "out", "")
     assert not (tmp_path / "out").exists()
+
+
+def test_sentences_in_a_text_and_the_audit_are_shown(manifests: Path, tmp_path: Path) -> None:
+    text = tmp_path / "lm.txt"
+    text.write_text("A bird sings!\nA dog barks.\nSomething else\n", encoding="utf-8")
+    found = audit(
+        {name: read_manifest(manifests / f"{name}.jsonl") for name in ("train", "test")}, manifests, Options(False)
+    )
+    write_json(manifests / "audit.json", found.to_json())
+    language = load_language(project_root() / "manifests" / "languages" / "en.yaml")
+    lines = explore([manifests], tmp_path / "out", "", Texts((text,), language))
+    assert "lm.txt: 1 sentences of train stand in it" in lines
+    assert "lm.txt: 1 sentences of test stand in it" in lines
+    html = (tmp_path / "out" / "stats.html").read_text(encoding="utf-8")
+    assert "a dog barks" in html
+    assert "train and test: sentences" in html

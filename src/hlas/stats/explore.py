@@ -1,11 +1,16 @@
 """The command `stats`: find the manifests, measure them, write stats.json and stats.html, say the main numbers."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
 from hlas.files import atomic_text, read_json, write_json
+from hlas.manifests.audit import SharedText, audit_text
+from hlas.manifests.rows import read_manifest
+from hlas.manifests.text import Language
 from hlas.stages import MANIFEST_SPLITS
 from hlas.stats.measure import SplitStats, measure
 from hlas.stats.page import page
@@ -13,16 +18,34 @@ from hlas.stats.page import page
 AUDIT = "audit.json"  # written by the manifests stage beside its manifests
 
 
-def explore(paths: Sequence[Path], out: Path, title: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Text files, such as an LM's, in which the manifests' sentences are looked for."""
+
+    files: tuple[Path, ...]
+    language: Language
+    workers: int = 1
+
+
+def explore(paths: Sequence[Path], out: Path, title: str, texts: Texts | None = None) -> list[str]:
     """Write stats.json and stats.html into `out`; returns lines for the terminal."""
     manifests = find_manifests(paths)
     measured = measure(manifests)
+    shared = _shared(manifests, texts) if texts else []
     audits = {str(folder): _audit(folder / AUDIT) for folder in _folders(manifests) if (folder / AUDIT).is_file()}
     heading = title or " · ".join("/".join(path.absolute().parts[-2:]) for path in paths)
-    write_json(out / "stats.json", {"splits": {s.split: s.to_json() for s in measured}, "audit": audits})
+    numbers = {s.split: s.to_json() for s in measured}
+    write_json(out / "stats.json", {"splits": numbers, "audit": audits, "texts": [asdict(s) for s in shared]})
     with atomic_text(out / "stats.html") as file:
-        file.write(page(heading, measured, list(audits.values())))
-    return [*(_line(s) for s in measured), f"page: {out / 'stats.html'}", f"numbers: {out / 'stats.json'}"]
+        file.write(page(heading, measured, list(audits.values()), shared))
+    found = [f"{s.text}: {s.shared} sentences of {s.split} stand in it" for s in shared]
+    return [*(_line(s) for s in measured), *found, f"page: {out / 'stats.html'}", f"numbers: {out / 'stats.json'}"]
+
+
+def _shared(manifests: Mapping[str, Path], texts: Texts) -> list[SharedText]:
+    splits = {name: read_manifest(path) for name, path in manifests.items()}
+    with tempfile.TemporaryDirectory(prefix="hlas-stats.") as scratch:
+        return audit_text(splits, texts.files, texts.language, Path(scratch), texts.workers)
 
 
 def find_manifests(paths: Sequence[Path]) -> dict[str, Path]:

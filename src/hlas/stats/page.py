@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from hlas.manifests.audit import SharedText, facts_table
 from hlas.stats.measure import Group, SplitStats
 from hlas.stats.plots import growth_svg, histogram_svg
 
@@ -23,9 +24,11 @@ _TITLES = {
 }
 
 
-def page(title: str, splits: Sequence[SplitStats], audits: Sequence[Mapping[str, Any]]) -> str:
+def page(
+    title: str, splits: Sequence[SplitStats], audits: Sequence[Mapping[str, Any]], shared: Sequence[SharedText] = ()
+) -> str:
     """The whole page; `audits`: the audit.json of the folders, whose warnings come first."""
-    content = [_warnings(audits), _overview(splits), *(_split(s) for s in splits)]
+    content = [_warnings(audits), _overview(splits), _audit(audits), _texts(shared), *(_split(s) for s in splits)]
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(title=escape(title), content="\n".join(content))
 
@@ -34,6 +37,21 @@ def _warnings(audits: Sequence[Mapping[str, Any]]) -> str:
     lines = [str(line) for audit in audits for line in audit.get("warnings", ())]
     items = "".join(f'<p class="note warn">{escape(line)}</p>' for line in lines)
     return f"<section aria-label='Warnings'><h2>What the audit warns of</h2>{items}</section>" if lines else ""
+
+
+def _audit(audits: Sequence[Mapping[str, Any]]) -> str:
+    rows = [(subject, (finding,)) for audit in audits for subject, finding in facts_table(audit)]
+    return (
+        f"<section><h2>Audit</h2>{_table('What the audit found', ('', 'finding'), rows, 'text')}</section>"
+        if rows
+        else ""
+    )
+
+
+def _texts(shared: Sequence[SharedText]) -> str:
+    rows = [(f"{s.text}, {s.split}", (str(s.shared), "; ".join(s.examples))) for s in shared]
+    table = _table("Sentences in text files", ("", "sentences in it", "such as"), rows, "text")
+    return f"<section><h2>Sentences that stand in text files</h2>{table}</section>" if rows else ""
 
 
 def _overview(splits: Sequence[SplitStats]) -> str:
@@ -100,11 +118,12 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
     return f"<div><h3>{title}</h3>{_table(title, ('', 'utterances', 'hours', 'speakers'), rows)}</div>"
 
 
-def _table(name: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    heads = "".join(f"<th scope='col'{' class=n' if cell else ''}>{escape(cell)}</th>" for cell in head)
+def _table(name: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], style: str = "n") -> str:
+    """`style`: the class of the cells beside the first; 'n' = numbers."""
+    heads = "".join(f"<th scope='col'{f' class={style}' if cell else ''}>{escape(cell)}</th>" for cell in head)
     body = "".join(
         f"<tr><th scope='row' dir='auto'>{escape(label)}</th>"
-        + "".join(f"<td class='n'>{escape(cell)}</td>" for cell in cells)
+        + "".join(f"<td class='{style}' dir='auto'>{escape(cell)}</td>" for cell in cells)
         + "</tr>"
         for label, cells in rows
     )
