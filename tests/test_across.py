@@ -125,7 +125,7 @@ def test_a_report_carries_where_it_comes_from(old: Path, new: Path) -> None:
         "commit of old",
         "commit of new",
     }
-    assert report.first.baseline == "beam" and report.command.startswith("hlas ")
+    assert report.first.baseline == "beam" and report.command.startswith("hlas")
     with pytest.raises(UserError, match="no system 'beem'"):
         names(old, baseline="beem")
 
