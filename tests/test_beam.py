@@ -12,7 +12,6 @@ import kenlm
 import numpy as np
 import pytest
 
-from hlas.decode.beam import spellable_share
 from hlas.decode.core import load_core
 from hlas.decode.greedy import collapse
 from hlas.decode.logprobs import BadLogProbs, Vocabulary, log_probs_writer, write_vocabulary
@@ -326,8 +325,3 @@ def test_weights_without_an_lm_are_refused(tmp_path: Path) -> None:
     Search(tmp_path, "dev", None, SearchOptions(), (NO_LM,))
     with pytest.raises(ValueError, match="nothing to weigh"):
         Search(tmp_path, "dev", None, SearchOptions(), (Weights(0.0, 1.5),))
-
-
-def test_spellable_share() -> None:
-    assert spellable_share(["ab", "ba", "ac", "c"], CHARACTERS) == 0.5
-    assert spellable_share(["ab", "bb"], PIECES) == 1.0

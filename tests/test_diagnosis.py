@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hlas.decode.diagnosis import check_lm, check_log_probs, check_oov, check_tuned, explain_loss
+from hlas.decode.diagnosis import check_lm, check_log_probs, check_oov, check_tuned, explain_loss, spells
 from hlas.decode.logprobs import Array, LogProbs, Vocabulary, log_probs_writer, read_log_probs, write_vocabulary
 from hlas.decode.tune import Point, Rates, Tuned, Weights
 from hlas.decode.tuning_split import check_tuning_split
@@ -199,3 +199,8 @@ def test_the_description_of_an_lm_is_read(tmp_path: Path) -> None:
     found = lm(tmp_path / "lm", "d", unit="token", tokens=("a", "b"))
     assert (found.unit, found.tokens, found.arpa) == ("token", ("a", "b"), tmp_path / "lm" / "lm.arpa")
     assert json.loads((tmp_path / "lm" / "lm.json").read_text())["order"] == 2
+
+
+def test_spelling_asks_for_every_character() -> None:
+    assert [spells(CHARACTERS, word) for word in ("bad", "bäd", "box", "")] == [True, True, False, True]
+    assert spells(PIECES, "beads") and not spells(PIECES, "beaf")

@@ -166,9 +166,3 @@ class _Hotwords:
     def score_partial_token(self, beginning: str) -> float:
         """The bonus of a beginning."""
         return self._beginnings.get(beginning, 0.0)
-
-
-def spellable_share(words: Sequence[str], vocabulary: Vocabulary) -> float:
-    """Share of the words whose every character occurs in some label; 1 for no words."""
-    characters = set("".join(vocabulary.tokens))
-    return sum(set(word) <= characters for word in words) / len(words) if words else 1.0

@@ -5,6 +5,7 @@ of another base or with the blank elsewhere, an LM of another unit, alphabet or 
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -133,6 +134,7 @@ def spells(vocabulary: Vocabulary, word: str) -> bool:
     return _characters(vocabulary).issuperset(word)
 
 
+@cache
 def _characters(vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset("".join(vocabulary.tokens))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hlas.decode.beam import spellable_share
+from hlas.decode.diagnosis import spells
 from hlas.decode.logprobs import WORD_START, Array, Vocabulary
 from hlas.decode.search import SearchOptions, open_backend
 from hlas.decode.tune import Weights
@@ -79,7 +79,8 @@ def greedy_search(vocabulary: Vocabulary) -> Search:
 
 def beam_search(vocabulary: Vocabulary, lm: LmFiles, options: SearchOptions, weights: Weights) -> Search:
     """The beam search with an LM; UserError where the labels spell none of its words."""
-    if not spellable_share(lm.words(), vocabulary):
+    words = lm.words()
+    if words and not any(spells(vocabulary, word) for word in words):
         labels = " ".join(vocabulary.tokens[:40])
         raise UserError(
             str(lm.model), f"the model's labels spell none of its words: {labels}", "name an LM of the model's language"
