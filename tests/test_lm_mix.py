@@ -9,7 +9,7 @@ from pathlib import Path
 import kenlm
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hlas.errors import UserError
@@ -126,13 +126,16 @@ def test_a_mixture_with_itself_is_itself(lms: list[ngram.LmFiles]) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 1), st.floats(0.001, 1)), min_size=1, max_size=20))
+@example([(0.220703125, 0.2202621848846713)])  # two models that hardly differ: EM creeps
 def test_no_other_weights_are_likelier(rows: list[tuple[float, float]]) -> None:
     p = np.array(rows)
     found = mixture.estimate_weights(p)
     assert sum(found.weights) == pytest.approx(1)
+    # after n rounds from equal weights EM is at most log(2) / n from the best, in log probability a token
+    most = np.exp(np.log(2) / mixture.MAX_ROUNDS)
     for share in np.linspace(0, 1, 101):
         other = mixture.weigh(p, (share, 1 - share)).perplexity
-        assert found.perplexity is not None and other is not None and found.perplexity <= other * (1 + 1e-4)
+        assert found.perplexity is not None and other is not None and found.perplexity <= other * most
 
 
 def test_tokens_that_no_model_knows_are_left_out(lms: list[ngram.LmFiles]) -> None:
