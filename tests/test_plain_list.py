@@ -3,45 +3,23 @@
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reader_kit
 from hlas.errors import UserError
-from hlas.manifests.corpus import Corpus, open_corpus, schema
 from hlas.manifests.readers.reading import audio_file, audio_files
 from hlas.manifests.readers.tables import MAX_LINE_BYTES
 from hlas.manifests.readers.utterance_names import MAX_NAME_BYTES, utterance_names
+from reader_kit import bad, column, save
 
-Table = list[dict[str, Any]]
-
-
-def save(path: Path, text: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def opened(path: Path) -> Corpus:
-    return open_corpus("list", path, path.parent / "scratch")
-
-
-def rows(path: Path, table: str = "train") -> Table:
-    frame = opened(path).read(table)
-    assert dict(frame.schema) == schema()
-    return frame.to_dicts()
-
-
-def column(table: Table, *names: str) -> list[Any]:
-    return [tuple(row[name] for name in names) if len(names) > 1 else row[names[0]] for row in table]
-
-
-def bad(table: Table) -> dict[int, str]:
-    return {row["line"]: row["bad"] for row in table if row["bad"]}
+opened = partial(reader_kit.opened, "list")
+rows = partial(reader_kit.rows, "list")
 
 
 SENTENCES = ['Dobry "dźeń', "a, b; c", "''", "x"]

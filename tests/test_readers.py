@@ -11,40 +11,14 @@ import pytest
 import soundfile
 
 from hlas.errors import UserError
-from hlas.manifests.corpus import READERS, Corpus, open_corpus, schema
+from hlas.manifests.corpus import READERS
 from hlas.manifests.rows import Row, read_manifest, write_rows
 from hlas.manifests.stage import Params, run
 from hlas.manifests.text import Language
 from hlas.params import build_params
 from hlas.stage import Input, Stage, Summary
 from hlas.yamls import read_yaml
-
-Table = list[dict[str, Any]]
-
-
-def save(path: Path, text: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def opened(reader: str, path: Path) -> Corpus:
-    return open_corpus(reader, path, path.parent / "scratch")
-
-
-def rows(reader: str, path: Path, table: str = "train") -> Table:
-    frame = opened(reader, path).read(table)
-    assert dict(frame.schema) == schema()
-    return frame.to_dicts()
-
-
-def column(table: Table, *names: str) -> list[Any]:
-    return [tuple(row[name] for name in names) if len(names) > 1 else row[names[0]] for row in table]
-
-
-def bad(table: Table) -> dict[int, str]:
-    return {row["line"]: row["bad"] for row in table if row["bad"]}
-
+from reader_kit import bad, column, opened, rows, save
 
 # LibriSpeech
 

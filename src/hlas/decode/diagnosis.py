@@ -11,7 +11,7 @@ import numpy as np
 
 from hlas.decode.greedy import collapse
 from hlas.decode.logprobs import WORD_START, Array, LogProbs, Vocabulary
-from hlas.decode.tune import Tuned, count_edits
+from hlas.decode.tune import Tuned, count_edits, edge_warnings
 from hlas.errors import UserError
 from hlas.lm.ngram import LmFiles
 from hlas.lm.token_text import OFFSET
@@ -149,7 +149,7 @@ def check_oov(split: str, words: int, oov_words: int) -> list[str]:
 
 def check_tuned(outcome: Tuned) -> list[str]:
     """Warnings about the chosen weights."""
-    warnings = [f"the best {name} is at the grid's edge: widen grid.{name}" for name in outcome.at_edge]
+    warnings = edge_warnings(outcome.at_edge)
     if outcome.chosen.weights.alpha == 0:
         warnings.append("the best alpha is 0: the LM is of no help; is it of this language and kind of text?")
     return warnings

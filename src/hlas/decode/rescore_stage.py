@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlas.decode.outputs import OOV, SEARCH, TIMING, TUNING, add_seconds, count_oov, write_hypotheses
-from hlas.decode.tune import Weights, error_rates
+from hlas.decode.tune import Weights, axes_at_edge, edge_warnings, error_rates
 from hlas.decode.tuning_split import check_tuning_split, refuse_test
 from hlas.errors import UserError
 from hlas.files import read_json, write_json
@@ -160,18 +160,14 @@ def _choose(
     if best.mix == own:
         stage.log.warning("%s: no mix is better than the search's own order: the LM adds nothing", stage.name)
     else:
-        _warn_of_edges(stage, grid, best.mix)
+        at_edge = axes_at_edge(alpha=(best.mix.alpha, grid.alpha), beta=(best.mix.beta, grid.beta))
+        for warning in edge_warnings(at_edge):
+            stage.log.warning("%s: %s", stage.name, warning)
     shown = [point for point in points if point.mix.first_alpha == best.mix.first_alpha]
     table = {"chosen": _json(best), "table": [_json(point) for point in shown]}
     write_json(stage.folder / TUNING, {"split": params.tune_on, "points": len(points)} | table)
     rates = asdict(best.rates) | {f"{name}_before": value for name, value in asdict(before).items()}
     return best.mix, {"weights_from": f"tuned on {params.tune_on}", params.tune_on: rates}
-
-
-def _warn_of_edges(stage: Stage, grid: RescoreGrid, mix: "Mix") -> None:
-    for name, value, values in (("alpha", mix.alpha, grid.alpha), ("beta", mix.beta, grid.beta)):
-        if len(values) > 1 and value in (values[0], values[-1]) and (name, value) != ("alpha", 0):
-            stage.log.warning("%s: the best %s is at the grid's edge: widen grid.%s", stage.name, name, name)
 
 
 def _json(point: "MixPoint") -> dict[str, float | bool]:

@@ -131,16 +131,17 @@ def _check_request(params: Params, stage: Stage, data: "dict[str, LogProbs]") ->
     if params.tune_on is not None:
         rows = {split: [u.row for u in log_probs.utterances] for split, log_probs in data.items()}
         check_tuning_split(name, params.tune_on, rows, stage.log)
-    found = [warning for split, d in data.items() for warning in check_log_probs(f"{d.folder}, {split}", d)]
-    found = list(dict.fromkeys(found))
-    warn(stage, found)
+    warnings = [warning for split, d in data.items() for warning in check_log_probs(f"{d.folder}, {split}", d)]
+    found: list[str] = []
+    _warn(stage, dict.fromkeys(warnings), found)
     return found
 
 
-def warn(stage: Stage, warnings: Iterable[str]) -> None:
-    """Log what was found out about the stage's inputs."""
+def _warn(stage: Stage, warnings: Iterable[str], found: list[str]) -> None:
+    """Log what was found out about the stage's inputs, and keep it for the summary."""
     for warning in warnings:
         stage.log.warning("%s: %s", stage.name, warning)
+        found.append(warning)
 
 
 def _find_lm(params: Params, stage: Stage, data: "dict[str, LogProbs]", found: list[str]) -> "LmFiles | None":
@@ -154,9 +155,7 @@ def _find_lm(params: Params, stage: Stage, data: "dict[str, LogProbs]", found: l
         check_search(stage.name, params.options(), lm_unit=None if lm is None else lm.unit)
     if lm is not None and item is not None:
         vocabulary = next(iter(data.values())).vocabulary
-        warnings = check_lm(f"{stage.name}.lm: {item.label}", lm, vocabulary, stage.need_language())
-        warn(stage, warnings)
-        found += warnings
+        _warn(stage, check_lm(f"{stage.name}.lm: {item.label}", lm, vocabulary, stage.need_language()), found)
     return lm
 
 
@@ -176,9 +175,7 @@ def _choose(
             *(stage.name, best.weights.alpha, best.weights.beta, best.rates.wer, params.tune_on),
             *(len(outcome.table), outcome.decodes),
         )
-        warnings = check_tuned(outcome)
-        warn(stage, warnings)
-        found += warnings
+        _warn(stage, check_tuned(outcome), found)
         write_json(stage.folder / TUNING, {"split": params.tune_on, **outcome.to_json()})
         return _Chosen(best.weights, f"tuned on {params.tune_on}", params.options(best.width), outcome)
     given = Weights(
@@ -250,9 +247,10 @@ def _compare(
     references = [u.row.text for u in log_probs.utterances]
     if not any(references):
         return {}
-    normalise = stage.need_language().normalise
-    rates = error_rates(references, texts)
-    greedy = error_rates(references, [normalise(text) for text in greedy_texts(log_probs)])
+    rates = greedy = error_rates(references, texts)
+    if chosen is not None:
+        normalise = stage.need_language().normalise
+        greedy = error_rates(references, [normalise(text) for text in greedy_texts(log_probs)])
     stage.log.info("%s: %s: WER %.4f, CER %.4f", stage.name, log_probs.split, rates.wer, rates.cer)
     if chosen is not None and rates.wer > greedy.wer:
         told = explain_loss(
@@ -263,7 +261,7 @@ def _compare(
             tuned=chosen.tuned is not None,
             found=found,
         )
-        warn(stage, [told])
+        stage.log.warning("%s: %s", stage.name, told)
     return _rates(rates, "") | _rates(greedy, "greedy_")
 
 
@@ -278,9 +276,7 @@ def _count_oov(stage: Stage, lm: "LmFiles", data: "dict[str, LogProbs]", found: 
         return {}  # tokens spell every word
     counts = count_oov(lm.words(), {split: [u.row.text for u in d.utterances] for split, d in data.items()})
     if "dev" in counts:
-        warnings = check_oov("dev", **counts["dev"])
-        warn(stage, warnings)
-        found += warnings
+        _warn(stage, check_oov("dev", **counts["dev"]), found)
     return counts
 
 

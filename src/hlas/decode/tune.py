@@ -176,14 +176,23 @@ def _outcome(grid: Grid, wide: dict[Weights, Rates], estimates: dict[Weights, Ra
             rates = Rates(max(0.0, rough.wer - gain_wer), max(0.0, rough.cer - gain_cer))
             table.append(Point(weights, rates, redecoded=False))
     chosen = min((point for point in table if point.redecoded), key=lambda point: point.rank)
-    axes = (("alpha", chosen.weights.alpha, grid.alpha), ("beta", chosen.weights.beta, grid.beta))
-    at_edge = tuple(
+    best = chosen.weights
+    return Tuned(chosen, tuple(table), axes_at_edge(alpha=(best.alpha, grid.alpha), beta=(best.beta, grid.beta)))
+
+
+def axes_at_edge(**axes: tuple[float, Sequence[float]]) -> tuple[str, ...]:
+    """The axes, each its chosen value and all its values, whose chosen one is the first or the last."""
+    return tuple(
         name
-        for name, value, values in axes
+        for name, (value, values) in axes.items()
         # an alpha of 0 has no other side
         if len(values) > 1 and value in (values[0], values[-1]) and (name, value) != ("alpha", 0)
     )
-    return Tuned(chosen, tuple(table), at_edge)
+
+
+def edge_warnings(at_edge: Sequence[str]) -> list[str]:
+    """What to do about axes whose best value may lie outside."""
+    return [f"the best {name} is at the grid's edge: widen grid.{name}" for name in at_edge]
 
 
 def tune_width(outcome: Tuned, widths: Sequence[int], own: int, decode: Decode) -> Tuned:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hlas.decode.outputs import write_hypotheses
 from hlas.files import write_json
-from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase, write_rows
-from hlas.manifests.rows_csv import write_hypotheses_csv
+from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase
 from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper, WhisperOptions
 from hlas.models.whisper_weights import whisper_weights
 from hlas.parallel import chunked, map_chunks
@@ -61,9 +61,7 @@ def run(params: Params, stage: Stage) -> Summary:
         found = map_chunks(transcriber, groups, workers=processes, chunk_size=1)
         tracked = track(found, f"transcribe {split}, {GROUP[device]} clips each", len(groups), "groups")
         heard = [one for group in tracked for one in group]
-        hypotheses = _hypotheses(rows, heard, stage, path.parent)
-        write_rows(stage.folder / f"{split}.jsonl", hypotheses)
-        write_hypotheses_csv(stage.folder / f"{split}.csv", hypotheses)
+        write_hypotheses(stage.folder, split, _hypotheses(rows, heard, stage, path.parent))
         busy = max(1, min(processes, len(groups)))
         timing[split] = {
             "audio_s": round(sum(row.duration for row in rows), 3),

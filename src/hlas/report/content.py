@@ -9,7 +9,7 @@ from hlas.manifests.text import Language
 from hlas.report.evaluate import SplitResult, SystemResult, pairs_in
 from hlas.report.facts import Facts, facts, flat, leaf
 from hlas.report.headline import caveats, points
-from hlas.report.provenance import Provenance
+from hlas.report.provenance import Provenance, machine
 from hlas.report.significance import Comparison, describe_test
 from hlas.store import Record
 from hlas.summary import duration
@@ -221,6 +221,25 @@ def p_cell(value: float) -> str:
 def stage_title(record: Record) -> str:
     """Name of a stage, and its kind where they differ."""
     return record.name if record.name == record.kind else f"{record.name} ({record.kind})"
+
+
+STAGE_COLUMNS = ("stage", "kind", "took", "finished (UTC)", "machine", "commit", "folder")
+
+
+def stage_cells(provenance: Provenance, unknown: str) -> list[list[str]]:
+    """The cells under STAGE_COLUMNS, a row a stage in data-flow order; `unknown`: what stands for no commit."""
+    return [
+        [
+            record.name,
+            record.kind,
+            duration(record.seconds),
+            record.finished,
+            machine(record),
+            str(record.environment.get("commit") or unknown),
+            folder.name,
+        ]
+        for folder, record in provenance.stages
+    ]
 
 
 def stage_facts(provenance: Provenance) -> list[tuple[Path, Record, Facts]]:

@@ -6,11 +6,13 @@ from hlas.report.breakdown import Breakdown, Confusion
 from hlas.report.content import (
     COMPARISON_COLUMNS,
     METRIC_COLUMNS,
+    STAGE_COLUMNS,
     TERMS,
     Report,
     comparison_cells,
     metric_cells,
     notes,
+    stage_cells,
     stage_facts,
     stage_title,
     table_note,
@@ -18,8 +20,7 @@ from hlas.report.content import (
 from hlas.report.evaluate import SplitResult
 from hlas.report.headline import headline, percent, points
 from hlas.report.ladder import ladder
-from hlas.report.provenance import machine, versions
-from hlas.summary import duration
+from hlas.report.provenance import versions
 
 _TUNING_ROWS = 8  # best points shown for each system; the page shows all
 _LISTED = 8  # confusions of a kind, utterances; metrics.json has more
@@ -172,21 +173,9 @@ def _tuning(report: Report) -> str:
 
 
 def _made(report: Report) -> list[str]:
-    rows = [
-        [
-            r.name,
-            r.kind,
-            duration(r.seconds),
-            r.finished,
-            machine(r),
-            str(r.environment.get("commit") or ""),
-            folder.name,
-        ]
-        for folder, r in report.provenance.stages
-    ]
-    head = ("stage", "kind", "took", "finished (UTC)", "machine", "commit", "folder")
+    rows = stage_cells(report.provenance, unknown="")
     blocks = [f"Command: `{report.command.replace('`', ' ')}`"]
-    blocks += [_table(head, rows)] if rows else []
+    blocks += [_table(STAGE_COLUMNS, rows)] if rows else []
     blocks += ["### Fingerprints", _pairs(report.fingerprints)] if report.fingerprints else []
     blocks += ["### Versions", _pairs(versions(report.provenance).items())] if rows else []
     for name, text in report.recipes:

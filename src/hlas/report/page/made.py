@@ -2,11 +2,11 @@
 
 from html import escape
 
-from hlas.report.content import CURVE_CAPTION, Report, stage_facts, stage_title
+from hlas.report.content import CURVE_CAPTION, STAGE_COLUMNS, Report, stage_cells, stage_facts, stage_title
 from hlas.report.facts import FactTable, leaf
 from hlas.report.page.curve import curve_svg
 from hlas.report.page.tables import pairs, table
-from hlas.report.provenance import machine, read_curve, versions
+from hlas.report.provenance import read_curve, versions
 from hlas.summary import duration
 
 
@@ -74,20 +74,9 @@ def _versions(report: Report) -> dict[str, str]:
 
 
 def _stages(report: Report) -> str:
-    rows = [
-        [
-            record.name,
-            record.kind,
-            duration(record.seconds),
-            record.finished,
-            machine(record),
-            str(record.environment.get("commit") or "–"),
-            folder.name,
-        ]
-        for folder, record in report.provenance.stages
-    ]
+    rows = stage_cells(report.provenance, unknown="–")
     if not rows:
         return ""
-    head = ("stage", "kind", "took", "finished (UTC)", "machine", "commit", "folder")
     total = f"All stages together took {duration(report.provenance.seconds)}."
-    return table("Stages in data-flow order", head, rows, numbers=(2,)) + f'<p class="caption">{escape(total)}</p>'
+    stages = table("Stages in data-flow order", STAGE_COLUMNS, rows, numbers=(2,))
+    return stages + f'<p class="caption">{escape(total)}</p>'
