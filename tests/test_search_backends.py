@@ -49,7 +49,7 @@ def random_log_probs(seed: int, frames: int, columns: int) -> np.ndarray:
 def write_lm(folder: Path, arpa: str, words: list[str], **kind: object) -> LmFiles:
     (folder / "lm.arpa").write_text(arpa, encoding="utf-8")
     (folder / "unigrams.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    return LmFiles(folder / "lm.arpa", folder / "unigrams.txt", folder / "lm.arpa", **kind)  # type: ignore[arg-type]
+    return LmFiles(folder / "lm.arpa", folder / "unigrams.txt", folder / "lm.arpa", **kind)  # type: ignore[arg-type]  # by name
 
 
 REFUSED = [

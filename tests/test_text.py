@@ -111,7 +111,7 @@ def test_a_letter_under_a_heap_of_marks_is_rejected() -> None:
 )
 def test_apostrophe_policies(policy: str, out: str) -> None:
     marks = ("'",) if policy in ("inner", "everywhere") else ()
-    language = Language("xx", "test", (*"abcdef", *marks), apostrophe=policy)  # type: ignore[arg-type]
+    language = Language("xx", "test", (*"abcdef", *marks), apostrophe=policy)  # type: ignore[arg-type]  # a MarkPolicy
     assert language.normalise("a’b ‘c’ d` ''e ´ f") == out
 
 
@@ -119,7 +119,7 @@ def test_apostrophe_policies(policy: str, out: str) -> None:
     ("policy", "out"), [("inner", "a-b c d e f"), ("space", "a b c d e f"), ("remove", "ab c d e f")]
 )
 def test_hyphen_policies(policy: str, out: str) -> None:
-    language = Language("xx", "test", (*"abcdef", *("-" * (policy == "inner"))), hyphen=policy)  # type: ignore[arg-type]
+    language = Language("xx", "test", (*"abcdef", *("-" * (policy == "inner"))), hyphen=policy)  # type: ignore[arg-type]  # a MarkPolicy
     assert language.normalise("a‑b - c -d e– f") == out
 
 

@@ -81,7 +81,7 @@ def _make(p: Planned, recipe: Recipe, made: Mapping[str, Path], home: Path, work
         except UserError as error:
             LOG.debug("%s", error)
             raise
-        except Exception:
+        except Exception:  # whatever it is goes into the stage's log, and on
             LOG.debug("the stage broke", exc_info=True)
             raise
         seconds = time.monotonic() - started

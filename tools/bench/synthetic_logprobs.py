@@ -69,7 +69,7 @@ def frames_of(labels: list[int], columns: int, noise: float, rng: np.random.Gene
     logits = rng.normal(scale=noise, size=(len(path), columns))
     # as much probability beside the true label whatever the number of labels
     logits[np.arange(len(path)), path] += MARGIN + math.log(columns / (len(LETTERS) + 2))
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]  # numpy's operators
 
 
 def rows_of(language: Language, utterances: int, noise: float, rng: np.random.Generator) -> Iterator[tuple[Row, Array]]:

@@ -108,6 +108,6 @@ def num2words_problem(digits: Digits) -> str:
         try:
             if wanted:
                 num2words(number, lang=code, to=form)
-        except Exception:  # as above
+        except Exception:  # a language without that form, in whichever way it says so
             return f"num2words cannot read a number as {form} in '{code}'"
     return ""
