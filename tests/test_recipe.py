@@ -1,12 +1,16 @@
 """Recipes: everything that can be wrong in one is found in one pass, with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from hlas.errors import UserError, UserErrors
+from hlas.inputs import Edge, Outside
 from hlas.paths import project_root
-from hlas.recipe import Edge, Outside, load_recipe
+from hlas.plan import make_plan
+from hlas.recipe import load_recipe
+from hlas.summary import plan_lines
 from hlas.validate import recipe_files, validate_project
 from hlas.yamls import Document, merge, read_yaml
 
@@ -112,7 +116,7 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
 
 def test_a_class_off_the_allow_list_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE)
-    for target in ("os.system", "hlas.models.fit.fit", "nemo.collections.asr.modules.os.system"):
+    for target in ("os.system", "hlas.models.training.fit.fit", "nemo.collections.asr.modules.os.system"):
         (error,) = errors_of(path, (f"train.model.encoder._target_={target}",))
         assert f"model.encoder._target_: '{target}' is not allowed" in error.problem
         assert error.where == f"--set train.model.encoder._target_={target}"
@@ -236,3 +240,71 @@ def test_every_shipped_recipe_and_spec_is_valid() -> None:
     result = validate_project()
     assert [str(e) for e in result.errors] == []
     assert result.checked["recipes"] == len(list((project_root() / "recipes").rglob("*.y*ml")))
+
+
+CS = project_root() / "manifests/languages/cs.yaml"
+OTHER = "  manifests_cs: {uses: manifests, spec: manifests/common_voice.yaml, release: ./no/cs, language: LANGUAGE}\n"
+
+
+def test_a_stage_may_name_its_own_language(tmp_path: Path) -> None:
+    path = write(tmp_path, WHOLE + OTHER.replace("LANGUAGE", "manifests/languages/cs.yaml"))
+    recipe = load_recipe(path)
+    assert recipe.stage("manifests_cs").language == CS
+    assert "language" not in recipe.stage("manifests_cs").plain
+    assert recipe.stage("manifests").language == recipe.stage("report").language == recipe.language
+    assert recipe.stage("tokenizer").language is None
+    assert recipe.languages == {CS, recipe.language}
+    planned = {p.stage.name: p for p in make_plan(recipe, tmp_path / "runs")}
+    assert planned["manifests_cs"].ingredients["language"]["code"] == "cs"
+    assert planned["manifests"].ingredients["language"]["code"] == "en"
+    assert [line.partition(" ")[0] for line in plan_lines(list(planned.values())) if "cs.yaml" in line] == [
+        "manifests_cs"
+    ]
+
+
+def test_a_stages_own_language_changes_its_fingerprint_as_the_recipes_does(tmp_path: Path) -> None:
+    def prints(text: str) -> dict[str, str]:
+        recipe = load_recipe(write(tmp_path, text))
+        return {p.stage.name: p.fingerprint for p in make_plan(recipe, tmp_path / "runs")}
+
+    of_recipe = prints(WHOLE.replace("languages/en.yaml", "languages/cs.yaml"))
+    of_stage = prints(WHOLE.replace("such/release}", "such/release, language: manifests/languages/cs.yaml}"))
+    assert of_stage["train"] == of_recipe["train"] != prints(WHOLE)["train"]
+    assert of_stage["greedy"] != of_recipe["greedy"]  # the decode stage still has the recipe's rules
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (WHOLE + OTHER.replace("LANGUAGE", "manifests/languages/cz.yaml"), "no language file"),
+        (WHOLE + OTHER.replace("LANGUAGE", "cs"), "'cs' is not a path"),
+        (WHOLE + OTHER.replace("LANGUAGE", "[cs]"), "is not a path"),
+        (WHOLE + OTHER.replace("LANGUAGE", "manifests/augment.yaml"), "unknown key 'clip_s'"),
+        (WHOLE.replace("text: manifests.train}", "text: manifests.train, language: ./x.yaml}"), "uses no language"),
+    ],
+)
+def test_a_stages_language_that_is_none_is_refused_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
+    errors = errors_of(write(tmp_path, text))
+    (error,) = (e for e in errors if problem in e.problem)
+    assert re.search(r":\d+$", error.where)
+    assert not any("needs a language" in e.problem for e in errors)
+
+
+def test_a_recipe_without_a_language_needs_one_on_every_stage_that_uses_one(tmp_path: Path) -> None:
+    text = WHOLE.replace("language: manifests/languages/en.yaml\n", "")
+    named = "language: manifests/languages/cs.yaml"
+    problems = [e.problem for e in errors_of(write(tmp_path, text))]
+    assert problems == [f"a '{kind}' stage needs a language" for kind in ("manifests", "decode", "report")]
+    text = text.replace("such/release}", f"such/release, {named}}}").replace("baseline: greedy}", f"{named}}}")
+    text = text.replace("uses: decode,", f"uses: decode, {named},")
+    assert load_recipe(write(tmp_path, text)).languages == {CS}
+
+
+def test_the_code_that_whisper_is_told_is_no_language_of_the_stage(tmp_path: Path) -> None:
+    whisper = (
+        "  whisper: {uses: transcribe, spec: models/whisper_base.yaml, data: manifests.test, language: LANGUAGE}\n"
+    )
+    told = load_recipe(write(tmp_path, WHOLE + whisper.replace("LANGUAGE", "pl"))).stage("w")
+    assert (told.params.language, told.language) == ("pl", project_root() / "manifests/languages/en.yaml")
+    own = load_recipe(write(tmp_path, WHOLE + whisper.replace("LANGUAGE", "manifests/languages/cs.yaml")))
+    assert (own.stage("w").params.language, own.stage("w").language) == ("", CS)

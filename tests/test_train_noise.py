@@ -17,7 +17,8 @@ from hlas.fingerprint import Hashes, ingredients
 from hlas.manifests.rows import Row, write_rows
 from hlas.models import train_stage
 from hlas.models.augmentor import check_augmentor, with_sets
-from hlas.models.fit import Fit, model_config
+from hlas.models.training.build import model_config
+from hlas.models.training.job import Fit
 from hlas.params import resolve_all
 from hlas.paths import project_root
 from hlas.recipe import load_recipe
@@ -81,7 +82,7 @@ def heard(store: Path, seed: int, names: tuple[str, ...], **augmentor: Any) -> n
 
     labels = tokenizer_stage.read_labels(store / "tokenizer")
     train, dev = (store / f"manifests/{split}.jsonl" for split in ("train", "dev"))
-    job = Fit(model_keys(**augmentor), {}, "32", seed, train, dev, labels, None, store, sets(store, *names))
+    job = Fit(model_keys(**augmentor), {}, "32", seed, train, dev, labels, store, sets=sets(store, *names))
     model = import_asr().models.EncDecCTCModel(cfg=OmegaConf.create(model_config(job)))
     random.seed(seed)
     samples, lengths, *_ = next(iter(model._train_dl))

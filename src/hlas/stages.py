@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     ),
     "train": Kind(
         "hlas.models.train_stage",
-        version=1,
+        version=2,
         reads={
             "train": Reads(("manifests.*",), "manifest"),
             "dev": Reads(("manifests.*",), "manifest"),

@@ -1,17 +1,20 @@
 """Stage `train`: a NeMo CTC model from a YAML in models/, best checkpoint by dev WER -> model.nemo.
 
-In the stage's folder: `model.nemo`, `curve.jsonl` (a line an epoch), `tensorboard/`; while it runs also
+In the stage's folder: `model.nemo`, `curve.jsonl` (a line an epoch), `samples.jsonl` (what some dev utterances were
+heard as, epoch by epoch), `rejects.tsv` (utterances that cannot be trained on), `tensorboard/`; while it runs also
 `checkpoints/`, from whose last a killed run goes on.
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hlas.errors import UserError
 from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS, check_augmentor
+from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
+from hlas.models.training.options import Experiment, KeepOutputs
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
 
@@ -23,9 +26,16 @@ class Params:
     model: dict[str, Any]
     trainer: dict[str, Any]
 
+    exp_manager: Experiment = field(default_factory=Experiment)
     name: str = ""  # NeMo's own key: the model's name
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"  # auto: mixed where the GPU has it
     seed: int = 1
+    pretrained: str = ""  # a NeMo model name to start from, in place of the input `init`
+    keep_decoder_rows: bool = False  # started with other labels: rows of labels that both know are kept
+    freeze: Freeze = "none"
+    freeze_batch_norm: bool = False  # batch normalisation keeps the statistics of the model that it started from
+    unfreeze: dict[int, Freeze] = field(default_factory=dict)  # epoch -> what is frozen from then on
+    keep_outputs: KeepOutputs | None = None  # of the frozen part of the encoder, computed once
 
     def __post_init__(self) -> None:
         """Refuse classes that are not on the allow-list and sections that NeMo cannot do without."""
@@ -36,11 +46,16 @@ class Params:
         check_augmentor(self.model["train_ds"])
         if not {"max_epochs", "max_steps"} & set(self.trainer):
             raise ValueError("trainer.max_epochs or trainer.max_steps is missing: the training would never end")
+        for freeze in (self.freeze, *self.unfreeze.values()):
+            check_freeze(freeze)
+        if self.keep_outputs and (self.unfreeze or self.freeze in ("none", "feature_encoder")):
+            raise ValueError("keep_outputs keeps what a frozen encoder gives: set freeze: encoder, and no unfreeze")
 
 
 def run(params: Params, stage: Stage) -> Summary:
     """Train, or go on training, and save the best model."""
-    from hlas.models.fit import Fit, fit
+    from hlas.models.training.fit import fit
+    from hlas.models.training.job import Fit, Start
 
     train, dev = stage.one("train").path, stage.one("dev").path
     labels = read_labels(stage.one("tokenizer").path)
@@ -49,6 +64,9 @@ def run(params: Params, stage: Stage) -> Summary:
         raise UserError(f"{stage.name}.train", "the manifest is empty", "see rejects.tsv of the manifests stage")
     stage.log.info("%s: %d utterances, %.2f h", stage.name, len(durations_s), sum(durations_s) / 3600)
     init = stage.optional("init")
+    if init and params.pretrained:
+        problem = f"starts from two models: init {init.label} and pretrained {params.pretrained}"
+        raise UserError(stage.name, problem, "leave one of them out")
     result = fit(
         Fit(
             model=params.model,
@@ -58,22 +76,20 @@ def run(params: Params, stage: Stage) -> Summary:
             train=train,
             dev=dev,
             labels=labels,
-            initial=init.path if init else None,
             folder=stage.folder,
+            experiment=params.exp_manager,
+            start=Start(init.path if init else None, params.pretrained, params.keep_decoder_rows),
+            freeze=params.freeze,
+            freeze_batch_norm=params.freeze_batch_norm,
+            unfreeze=params.unfreeze,
+            keep_outputs=params.keep_outputs,
             sets={name: item.path for name in PERTURBATIONS if (item := stage.optional(name))},
         ),
         stage.log,
     )
     shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
     return {
-        "parameters": result.parameters,
-        "epochs": result.epochs,
-        "steps": result.steps,
-        "best_dev_wer": result.best_dev_wer,
-        "best_epoch": result.best_epoch,
-        "device": result.device,
-        "precision": result.precision,
-        "decoder": result.decoder,
+        **asdict(result),
         "train_utterances": len(durations_s),
         "train_hours": round(sum(durations_s) / 3600, 4),
     }

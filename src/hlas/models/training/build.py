@@ -1,0 +1,53 @@
+"""A model YAML -> an untrained NeMo CTC model: labels and manifests filled in, the class chosen by the tokenizer."""
+
+import json
+from typing import Any
+
+from hlas.models.augmentor import with_sets
+from hlas.models.training.job import Fit
+
+
+def build_model(job: Fit, trainer: Any) -> Any:
+    """An EncDecCTCModel, or for subwords an EncDecCTCModelBPE, with random weights."""
+    from omegaconf import OmegaConf
+
+    from hlas.models.nemo_quiet import import_asr
+
+    models = import_asr().models
+    model_class = models.EncDecCTCModelBPE if job.labels.unit == "bpe" else models.EncDecCTCModel
+    model = model_class(cfg=OmegaConf.create(model_config(job)), trainer=trainer)
+    model._log_hyperparams = False  # TensorBoard would keep this machine's paths; stage.json has the parameters
+    return model
+
+
+def model_config(job: Fit) -> dict[str, Any]:
+    """NeMo's model config with the labels and manifests filled in."""
+    config: dict[str, Any] = json.loads(json.dumps(dict(job.model)))
+    labels = list(job.labels.tokens)
+    data = {"sample_rate": config.setdefault("sample_rate", 16000), "normalize_transcripts": False}
+    if job.labels.unit == "bpe":
+        config["tokenizer"] = {"dir": str(job.labels.folder), "type": "bpe"}
+        config["decoder"] |= {"num_classes": -1, "vocabulary": []}
+        data |= {"use_start_end_token": False}
+    else:
+        config["labels"] = labels
+        config["decoder"] |= {"num_classes": len(labels), "vocabulary": labels}
+        data |= {"labels": labels, "parser": "base"}
+    augmented = with_sets(config["train_ds"], job.sets)
+    train = {"shuffle": True, "num_workers": 0, "pin_memory": True, "trim_silence": False} | augmented
+    dev = {"batch_size": 16, "num_workers": 0, "pin_memory": True} | config.get("validation_ds", {})
+    config["train_ds"] = train | data | {"manifest_filepath": str(job.train)}
+    config["validation_ds"] = dev | data | {"manifest_filepath": str(job.dev), "shuffle": False}
+    config.setdefault("log_prediction", False)
+    return config
+
+
+def precision_of(wanted: str) -> str:
+    """Lightning's word for the precision: 'auto' is mixed where the GPU has it."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -1,0 +1,61 @@
+"""All that decides a training, and what came of it: the border between the train stage and its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hlas.models.freezing import Freeze
+from hlas.models.training.options import Experiment, KeepOutputs
+from hlas.tokenizers.stage import Labels
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a training starts from; at most one of `model` and `pretrained` is given."""
+
+    model: Path | None = None  # a .nemo file
+    pretrained: str = ""  # a NeMo model name
+    keep_rows: bool = False  # with other labels, the decoder's rows of the labels that both know are kept
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Everything that decides a training."""
+
+    model: Mapping[str, Any]  # NeMo's `model`
+    trainer: Mapping[str, Any]  # Lightning's `trainer`
+    precision: str
+    seed: int
+    train: Path
+    dev: Path
+    labels: Labels
+    folder: Path  # of the stage
+    experiment: Experiment = field(default_factory=Experiment)
+    start: Start = field(default_factory=Start)
+    freeze: Freeze = "none"
+    freeze_batch_norm: bool = False
+    unfreeze: Mapping[int, Freeze] = field(default_factory=dict)  # epoch -> what is frozen from then on
+    keep_outputs: KeepOutputs | None = None
+    sets: Mapping[str, Path] = field(default_factory=dict)  # manifests of 'noise' and 'rooms' to mix in
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What came of it."""
+
+    parameters: int  # all of them
+    trainable: int  # those that some epoch changes
+    epochs: int
+    steps: int
+    best_dev_wer: float
+    best_epoch: int
+    weights: str  # which were saved: 'best', 'ema', 'average of 5'
+    device: str
+    precision: str
+    decoder: str  # 'new', 'kept', or 'kept 31 of 34 rows' from the model that it started from
+    processes: int
+    rejects: Mapping[str, Mapping[str, int]]  # split -> reason -> utterances that it was not trained on
+    peak_gpu_gib: float | None
+    samples_per_s: float | None  # median over the epochs
+    wait_share: float | None  # of the training's time, spent waiting for data

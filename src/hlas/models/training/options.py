@@ -1,0 +1,84 @@
+"""Keys of a model YAML beyond NeMo's `model` and Lightning's `trainer`; only plain values, imported by every plan."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MONITOR: Literal["val_wer"] = "val_wer"  # NeMo's name of the dev WER
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """NeMo's `exp_manager.checkpoint_callback_params`, as far as hlas knows them."""
+
+    monitor: Literal["val_wer", "val_loss"] = MONITOR
+    mode: Literal["min"] = "min"
+    save_top_k: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.save_top_k < 1:
+            raise ValueError("save_top_k is at least 1: one checkpoint becomes the model")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """NeMo's `exp_manager.early_stopping_callback_params`."""
+
+    monitor: Literal["val_wer", "val_loss"] = MONITOR
+    mode: Literal["min"] = "min"
+    patience: int = 10  # epochs without an improvement of at least min_delta
+    min_delta: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.patience < 1 or self.min_delta < 0:
+            raise ValueError("patience is at least 1, min_delta at least 0")
+
+
+@dataclass(frozen=True)
+class Ema:
+    """NeMo's `exp_manager.ema`: an exponential moving average of the weights, which is what is validated and saved."""
+
+    enable: bool = False
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 < self.decay < 1:
+            raise ValueError("ema.decay lies between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """NeMo's `exp_manager`, as far as it is not the runner's business (folders, names, resuming)."""
+
+    checkpoint_callback_params: CheckpointOptions = field(default_factory=CheckpointOptions)
+    create_early_stopping_callback: bool = False
+    early_stopping_callback_params: EarlyStopping = field(default_factory=EarlyStopping)
+    ema: Ema = field(default_factory=Ema)
+    average_last: int = 0  # epochs whose weights are averaged in the end, in place of the best one; not NeMo's key
+    samples: int = 8  # dev utterances whose transcripts are kept every epoch; not NeMo's key
+    create_tensorboard_logger: bool = True
+    create_wandb_logger: bool = False
+    wandb_logger_kwargs: dict[str, Any] = field(default_factory=dict)
+    create_mlflow_logger: bool = False
+    mlflow_logger_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what excludes each other."""
+        if self.average_last < 0 or self.samples < 0:
+            raise ValueError("average_last and samples are not negative")
+        if self.average_last and self.ema.enable:
+            raise ValueError("average_last and ema.enable are two averages of the same weights: choose one")
+
+
+@dataclass(frozen=True)
+class KeepOutputs:
+    """Whether the outputs of what is frozen are computed once and kept instead of in every epoch."""
+
+    speeds: tuple[float, ...] = (1.0,)  # each clip is kept at each of these speeds; every epoch draws one
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.speeds or min(self.speeds) < 0.5 or max(self.speeds) > 2:
+            raise ValueError("keep_outputs.speeds are one or more factors from 0.5 to 2")
