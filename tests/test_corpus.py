@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlas.corpus.casting import SPLITS, Plan, make_readers, plan_clips
+from hlas.corpus.casting import ENGLISH_IN_TURN, SPLITS, Plan, make_readers, plan_clips
 from hlas.corpus.grammar import CLASSES, ODD_SENTENCES, PHRASES, TOPICS
 from hlas.corpus.release import COLUMNS, TABLES, encode_mp3
 from hlas.corpus.sentences import MAX_WORDS, MIN_WORDS, make_texts, spelled
@@ -147,7 +147,7 @@ def test_a_voice_that_was_not_written_is_an_error(voices, tmp_path):
     ("change", "problem"),
     [
         ({"rate_wpm": 20}, "rate_wpm 20"),
-        ({"accent": "xx"}, "no accent 'xx'"),
+        ({"accent": "xx"}, "no voice 'xx'"),
         ({"name": "../m1"}, "the name"),
         ({"formants": float("nan")}, "formants nan"),
     ],
@@ -211,7 +211,7 @@ def test_the_mp3_file_is_as_long_as_the_samples_and_always_the_same():
 
 
 def test_speakers_are_distinct_half_women_and_of_each_accent():
-    speakers = [r.speaker for split in SPLITS for r in make_readers(split, 10, random.Random(split))]
+    speakers = [r.speaker for split in SPLITS for r in make_readers(split, 10, random.Random(split), ENGLISH_IN_TURN)]
     assert len({(s.pitch_hz, s.formants, s.rate_wpm) for s in speakers}) == len({s.name for s in speakers}) == 30
     assert sum(s.gender == "female" for s in speakers) == 15
     assert {s.accent for s in speakers} == {"en-us", "en"}

@@ -301,9 +301,7 @@ def test_a_recipe_without_a_language_needs_one_on_every_stage_that_uses_one(tmp_
 
 
 def test_the_code_that_whisper_is_told_is_no_language_of_the_stage(tmp_path: Path) -> None:
-    whisper = (
-        "  whisper: {uses: transcribe, spec: models/whisper_base.yaml, data: manifests.test, language: LANGUAGE}\n"
-    )
+    whisper = "  w: {uses: transcribe, spec: models/whisper_base.yaml, data: manifests.test, language: LANGUAGE}\n"
     told = load_recipe(write(tmp_path, WHOLE + whisper.replace("LANGUAGE", "pl"))).stage("w")
     assert (told.params.language, told.language) == ("pl", project_root() / "manifests/languages/en.yaml")
     own = load_recipe(write(tmp_path, WHOLE + whisper.replace("LANGUAGE", "manifests/languages/cs.yaml")))

@@ -1,6 +1,6 @@
 """What a stage's result depends on, hashed: the same ingredients, the same result, no second run.
 
-Ingredients: kind, VERSION, resolved parameters (defaults included), the language's rules, the fingerprints of the
+Ingredients: kind, VERSION, resolved parameters (defaults included), the rules of its language, the fingerprints of the
 stages it reads, outside inputs. Not among them: workers, device, output paths, comments, golden cases.
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 
 from hlas.errors import UserError
 from hlas.files import read_json, sha256_file, sha256_json, write_json
+from hlas.inputs import Edge, Outside
 from hlas.paths import shown
-from hlas.recipe import Edge, Outside, Recipe, StageSpec
+from hlas.recipe import Recipe, StageSpec
 from hlas.stages import KINDS
 from hlas.yamls import read_yaml
 
@@ -96,8 +97,8 @@ def ingredients(
     kind = KINDS[stage.kind]
     params = {key: value for key, value in stage.plain.items() if key not in NOT_IN_RESULT}
     out: dict[str, Any] = {"kind": stage.kind, "version": kind.version, "params": params, "inputs": inputs}
-    if kind.uses_language and recipe.language:
-        rules = read_yaml(recipe.language).data
+    if stage.language:
+        rules = read_yaml(stage.language).data
         out["language"] = {k: v for k, v in rules.items() if k != "golden"}
     if kind.names_matter:  # a report shows the names of its systems
         out["recipe"] = recipe.name

@@ -13,6 +13,7 @@ from hlas.environment import code_hash
 from hlas.errors import UserError, UserErrors
 from hlas.files import sha256_json
 from hlas.fingerprint import Hashes, changed, ingredients
+from hlas.paths import shown
 from hlas.recipe import Recipe, StageSpec
 from hlas.stages import KINDS
 
@@ -42,6 +43,7 @@ class Planned:
     last_seconds: float | None
     warning: str
     missing: tuple[UserError, ...]  # outside inputs that are not there
+    language: str = ""  # path of its language's YAML where that is not the recipe's
 
     @property
     def runs(self) -> bool:
@@ -81,6 +83,7 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
                 last.seconds if last else None,
                 _warning(stage, last) if made and last else "",
                 tuple(missing),
+                shown(stage.language) if stage.language and stage.language != recipe.language else "",
             )
         )
     hashes.save()

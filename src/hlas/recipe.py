@@ -5,8 +5,8 @@ own keys -> interpolations -> typed parameters and inputs -> order by data flow.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,37 +15,16 @@ from yaml import YAMLError
 
 from hlas.errors import UserError, UserErrors, did_you_mean
 from hlas.foreach import expand
+from hlas.inputs import Edge, Outside, read_inputs, takes
 from hlas.manifests.text import load_language
-from hlas.params import build_params, resolve
+from hlas.params import build_params
 from hlas.paths import project_root, shown
-from hlas.stages import KINDS, Kind, Reads
+from hlas.stages import KINDS, Kind
 from hlas.yamls import Document, KeyPath, merge, parse_value, read_extended, sub_document
 
 TOP_KEYS = {"name", "description", "language", "stages"}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 RESERVED = {"logs", *(name for kind in KINDS.values() for name in kind.publishes)}
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """An input that another stage makes."""
-
-    stage: str
-    output: str = ""  # '' = the stage's whole folder
-
-    def __str__(self) -> str:
-        return f"{self.stage}.{self.output}" if self.output else self.stage
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """An input from outside the recipe; checked only when a stage that reads it runs."""
-
-    path: Path | None  # None where an environment variable that it names is unset
-    written: str  # as the recipe has it
-
-    def __str__(self) -> str:
-        return self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +36,7 @@ class StageSpec:
     params: Any  # instance of the stage module's Params
     plain: Mapping[str, Any]  # the same as JSON values, defaults filled in: what the fingerprint sees
     inputs: Mapping[str, tuple[Edge | Outside, ...]]
+    language: Path | None  # whose text rules it uses: its own or the recipe's; None where its kind uses none
     place: str  # 'file:line'
 
     def edges(self) -> list[Edge]:
@@ -70,10 +50,15 @@ class Recipe:
 
     name: str
     path: Path
-    language: Path | None
+    language: Path | None  # of every stage that names none of its own
     stages: tuple[StageSpec, ...]
     resolved: Mapping[str, Any]  # the merged YAML, variables as written
     notes: tuple[str, ...]  # outside inputs that are unset or missing
+
+    @property
+    def languages(self) -> set[Path]:
+        """The recipe's language and those that single stages name."""
+        return {language for language in (self.language, *(s.language for s in self.stages)) if language}
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name."""
@@ -100,7 +85,8 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
                 document.place("name"), f"'name' is {name!r}", "give the recipe a name of letters, digits, - and _"
             )
         )
-    language = _language_path(document, errors)
+    written = document.data.get("language")
+    language = None if written is None else _language_file(str(written), document.place("language"), errors)
     stages_document = sub_document(document, "stages")
     if not stages_document.data:
         problem = "'stages' is not a mapping" if document.data.get("stages") else "no stages"
@@ -113,14 +99,13 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
             )
     stages_document = expand(stages_document, errors)
     context = {k: v for k, v in document.data.items() if k != "stages"}
-    stages = [_stage(key, stages_document, context, errors) for key in stages_document.data]
+    stages = [_stage(key, stages_document, context, language, errors) for key in stages_document.data]
     known = {stage.name: stage for stage in stages if stage}
     for stage in known.values():
         _check_edges(stage, known, set(stages_document.data), errors)
-        if KINDS[stage.kind].uses_language and language is None:
-            errors.append(
-                UserError(stage.place, f"a '{stage.kind}' stage needs the recipe's language", "add 'language: …'")
-            )
+        if KINDS[stage.kind].uses_language and stage.language is None and written is None:
+            problem = f"a '{stage.kind}' stage needs a language"
+            errors.append(UserError(stage.place, problem, "add 'language: …' to the recipe, or to the stage"))
     ordered = [] if errors else _topological(list(known.values()), errors)
     if errors:
         raise UserErrors(errors)
@@ -147,7 +132,7 @@ def _with_settings(document: Document, settings: Iterable[str]) -> Document:
         except (YAMLError, ValueError, KeyError, TypeError) as error:
             raise UserError(where, f"not a YAML value: {text}", "quote it if it is text") from error
         kind = KINDS.get(str((stages[keys[0]] or {}).get("uses", keys[0])))
-        if kind and len(keys) == 2 and (keys[1] in kind.reads or keys[1] in kind.specs):
+        if kind and len(keys) == 2 and keys[1] in {*kind.reads, *kind.specs, "language"}:
             value = _from_current_folder(value)
         nested: Any = value
         for part in reversed(["stages", *keys]):
@@ -168,23 +153,50 @@ def _from_current_folder(value: Any) -> Any:
     )
 
 
-def _language_path(document: Document, errors: list[UserError]) -> Path | None:
-    value = document.data.get("language")
-    if value is None:
-        return None
-    path = project_root() / str(value)
+def _language_file(written: str, place: str, errors: list[UserError]) -> Path | None:
+    """The language YAML of that path, read and checked; None with its mistakes appended to `errors`."""
+    path = project_root() / written
     if not path.is_file():
         near = did_you_mean(path.name, [p.name for p in (project_root() / "manifests/languages").glob("*.yaml")])
-        errors.append(UserError(document.place("language"), f"no language file '{value}'", near))
+        errors.append(UserError(place, f"no language file '{written}'", near))
         return None
     try:
         load_language(path)
     except UserError as error:
         errors.extend(error.errors)
+        return None
     return path
 
 
-def _stage(name: str, stages: Document, context: Mapping[str, Any], errors: list[UserError]) -> StageSpec | None:
+def _stage_language(
+    name: str, kind_name: str, own: Document, default: Path | None, errors: list[UserError]
+) -> Path | None:
+    """The language whose rules a stage uses: the YAML that it names itself, else the recipe's."""
+    kind = KINDS[kind_name]
+    written, place = own.data.get("language"), own.place("language")
+    if written is None or _is_parameter(kind, written):
+        return default if kind.uses_language else None
+    if not kind.uses_language:
+        users = ", ".join(key for key, other in KINDS.items() if other.uses_language)
+        problem = f"{name}.language: a '{kind_name}' stage uses no language"
+        errors.append(UserError(place, problem, f"remove it; these use one: {users}"))
+        return None
+    if not isinstance(written, str) or "/" not in written:
+        fix = "name its YAML: 'language: manifests/languages/cs.yaml'"
+        errors.append(UserError(place, f"{name}.language: {written!r} is not a path", fix))
+        return None
+    return _language_file(written, place, errors)
+
+
+def _is_parameter(kind: Kind, language: Any) -> bool:
+    """Whether a stage's `language` is a parameter of its own and no file: the code that Whisper is told has no '/'."""
+    names = {field.name for field in fields(import_module(kind.module).Params)}
+    return "language" in names and not (isinstance(language, str) and "/" in language)
+
+
+def _stage(
+    name: str, stages: Document, context: Mapping[str, Any], language: Path | None, errors: list[UserError]
+) -> StageSpec | None:
     place = stages.place(name)
     body = stages.data[name]
     if body is None:
@@ -200,77 +212,22 @@ def _stage(name: str, stages: Document, context: Mapping[str, Any], errors: list
         return None
     own = sub_document(stages, name)
     inputs = {
-        key: _inputs(name, key, reads, kind_name, stages.data, own, context, errors)
+        key: read_inputs(name, key, reads, kind_name, stages.data, own, context, errors)
         for key, reads in kind.reads.items()
     }
+    language = _stage_language(name, kind_name, own, language, errors)
     parameters = _parameters(name, kind_name, kind, own, context, errors)
     if parameters is None:
         return None
-    return StageSpec(name, kind_name, *parameters, {k: v for k, v in inputs.items() if v}, place)
-
-
-def _inputs(
-    stage: str,
-    key: str,
-    reads: Reads,
-    kind_name: str,
-    names: Collection[str],
-    own: Document,
-    context: Mapping[str, Any],
-    errors: list[UserError],
-) -> tuple[Edge | Outside, ...]:
-    value = own.data.get(key)
-    where = own.place(key)
-    if value is None or value == []:
-        if reads.required:
-            errors.append(
-                UserError(where, f"{stage}: a '{kind_name}' stage needs '{key}'", f"add '{key}: …' ({_takes(reads)})")
-            )
-        return ()
-    values = value if isinstance(value, list) else [value]
-    if isinstance(value, list) and not reads.many:
-        errors.append(UserError(where, f"{stage}.{key} takes one input, not a list", f"name one ({_takes(reads)})"))
-        return ()
-    out: list[Edge | Outside] = []
-    for i, item in enumerate(values):
-        here = own.place(key, i) if isinstance(value, list) else where
-        if not isinstance(item, str):
-            errors.append(UserError(here, f"{stage}.{key}: {item!r} is neither a stage nor a path", _takes(reads)))
-            continue
-        text, problem = resolve(item, context)
-        if "/" in (text if text is not None else item):
-            if not reads.path:
-                errors.append(
-                    UserError(here, f"{stage}.{key}: '{item}' is a path", f"this input takes {_takes(reads)}")
-                )
-                continue
-            out.append(Outside(None if text is None else project_root() / Path(text).expanduser(), item))
-        elif text is None:
-            errors.append(
-                UserError(here, f"{stage}.{key}: {problem}", "set it, or give a default: ${oc.env:NAME,default}")
-            )
-        else:
-            out.append(_edge(text, names))
-    return tuple(out)
-
-
-def _edge(text: str, names: Collection[str]) -> Edge:
-    """'stage' or 'stage.output'; a variant's name may hold dots itself (train@lr=0.01)."""
-    head, dot, tail = text.rpartition(".")
-    if text in names or not dot:
-        return Edge(text)
-    return Edge(head, tail)
-
-
-def _takes(reads: Reads) -> str:
-    edges = ["a stage of kind " + " or ".join(e.removesuffix(".*") for e in reads.edges)] if reads.edges else []
-    return " or ".join(edges + ([f"a path with '/' to a {reads.path}"] if reads.path else []))
+    return StageSpec(name, kind_name, *parameters, {k: v for k, v in inputs.items() if v}, language, place)
 
 
 def _parameters(
     name: str, kind_name: str, kind: Kind, own: Document, context: Mapping[str, Any], errors: list[UserError]
 ) -> tuple[Any, dict[str, Any]] | None:
     structural = {"uses", *kind.reads, *kind.specs}
+    if not _is_parameter(kind, own.data.get("language")):
+        structural.add("language")
     overlay = Document({k: v for k, v in own.data.items() if k not in structural}, own.places)
     spec_key = next((key for key in kind.specs if own.data.get(key) is not None), None)
     merged = overlay
@@ -320,7 +277,7 @@ def _check_edges(stage: StageSpec, known: Mapping[str, StageSpec], written: set[
                 )
             elif not reads.accepts(source.kind, edge.output):
                 made = f"'{edge}' is a {source.kind}{'.' + edge.output if edge.output else ''}"
-                errors.append(UserError(where, f"{stage.name}.{key}: {made}", f"it takes {_takes(reads)}"))
+                errors.append(UserError(where, f"{stage.name}.{key}: {made}", f"it takes {takes(reads)}"))
 
 
 def _topological(stages: list[StageSpec], errors: list[UserError]) -> list[StageSpec]:

@@ -48,13 +48,18 @@ class Kind:
     needs_spec: bool = True
     uses_language: bool = False
     resumes: bool = False  # a killed run leaves what the next one can use
+    distributed: bool = False  # several processes, on one machine or more, can make it together
     names_matter: bool = False  # the names of the stages it reads show in what it writes
     publishes: tuple[str, ...] = ()  # files linked at the top of the recipe's folder
 
 
 KINDS: dict[str, Kind] = {
     "corpus": Kind(
-        "hlas.corpus.stage", version=1, needs_spec=False, writes={"release": "release", "text": "lm_text.txt"}
+        "hlas.corpus.stage",
+        version=1,
+        reads={"text": Reads((), "text file, one sentence a line", required=False)},
+        writes={"release": "release", "text": "lm_text.txt"},
+        needs_spec=False,
     ),
     "manifests": Kind(
         "hlas.manifests.stage",
@@ -103,6 +108,7 @@ KINDS: dict[str, Kind] = {
         },
         writes={"model": "model.nemo"},
         resumes=True,
+        distributed=True,
     ),
     "lm": Kind(
         "hlas.lm.stage",
@@ -157,8 +163,11 @@ KINDS: dict[str, Kind] = {
     ),
     "transcribe": Kind(
         "hlas.models.transcribe_stage",
-        version=1,
-        reads={"data": Reads(("manifests.*", "noisy.*"), "manifest", many=True)},
+        version=2,
+        reads={
+            "data": Reads(("manifests.*", "noisy.*"), "manifest", many=True),
+            "weights": Reads((), "folder of a Whisper", required=False),
+        },
         uses_language=True,
     ),
     "report": Kind(

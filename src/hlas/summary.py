@@ -30,6 +30,8 @@ def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
         line = f"{p.stage.name:<{width}}  {state:<10}"
         if p.changes and p.runs:
             line += f"  changed: {', '.join(p.changes[:4])}"
+        if p.language:
+            line += f"  {p.language}"
         if p.last_seconds is not None:
             line += f"  (took {duration(p.last_seconds)})"
         yield line.rstrip()

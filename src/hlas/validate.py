@@ -58,8 +58,7 @@ def _recipes(paths: Iterable[Path]) -> tuple[list[UserError], list[str], set[Pat
             errors += error.errors
             continue
         notes += recipe.notes
-        if recipe.language:
-            languages.add(recipe.language)
+        languages |= recipe.languages
     return errors, notes, languages
 
 

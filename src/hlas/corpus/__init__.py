@@ -1,1 +1,1 @@
-"""The embedded demo corpus: a grammar's sentences, spoken by espeak-ng, written as a Common Voice release."""
+"""Corpora that espeak-ng speaks, of a grammar's sentences or a given text, written as Common Voice releases."""

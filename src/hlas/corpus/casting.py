@@ -1,4 +1,4 @@
-"""Who reads which sentence of the demo corpus, in which room, and which rows are damaged."""
+"""Who reads which sentence of a spoken corpus, in which room, and which rows are damaged."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from hlas.corpus.speech import Recording, Speaker
 
 FIRST_CLIP_NUMBER = 10_000_001
 # two in three American: Whisper makes a third more errors of espeak-ng's British voice, and twice as many of the others
-ACCENTS_IN_TURN = ("en-us", "en-us", "en")
+ENGLISH_IN_TURN = ("en-us", "en-us", "en")
 AGES = ("", "teens", "twenties", "thirties", "fourties", "fifties", "sixties")  # as Common Voice spells them
 SPLITS = ("test", "dev", "train")  # in the order of the clips' numbers: the clips of test do not depend on train's
 
@@ -24,6 +24,7 @@ class Plan:
     speakers: Mapping[str, int]  # split -> how many, none of them in another split
     snr_db: tuple[float, float]  # lowest, highest
     level_dbfs: tuple[float, float]
+    accents: tuple[str, ...] = ENGLISH_IN_TURN  # voices of espeak-ng
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,14 @@ class Reader:
     age: str
 
 
-def make_readers(split: str, count: int, rng: random.Random) -> tuple[Reader, ...]:
+def make_readers(split: str, count: int, rng: random.Random, accents: Sequence[str]) -> tuple[Reader, ...]:
     """Speakers of one split: men and women in turn, accents in turn, the rest of the voice by chance."""
     readers = []
     for i in range(count):
         woman = i % 2 == 1
         speaker = Speaker(
             name=f"{split}{i:03d}",
-            accent=ACCENTS_IN_TURN[i // 2 % len(ACCENTS_IN_TURN)],
+            accent=accents[i // 2 % len(accents)],
             gender="female" if woman else "male",
             pitch_hz=round(rng.uniform(135, 175) if woman else rng.uniform(75, 115), 1),
             pitch_span=round(rng.uniform(1.2, 1.5), 2),
@@ -70,7 +71,7 @@ def plan_clips(plan: Plan, texts: Texts, defects: Sequence[str]) -> list[Clip]:
     readers: dict[str, tuple[Reader, ...]] = {}
     for split in SPLITS:
         rng = random.Random(f"{plan.seed}/{split} speakers")
-        readers[split] = make_readers(split, plan.speakers[split], rng)
+        readers[split] = make_readers(split, plan.speakers[split], rng, plan.accents)
         for i, sentence in enumerate(getattr(texts, split)):
             count = len(readers[split])  # in turn, each round one later: every fifth sentence falls to every speaker
             add((split, "validated"), readers[split][(i + i // count) % count], sentence)

@@ -1,4 +1,4 @@
-"""Writes the demo corpus as a Common Voice release folder: clips/*.mp3, the split tables, clip_durations.tsv.
+"""Writes a spoken corpus as a Common Voice release folder: clips/*.mp3, the split tables, clip_durations.tsv.
 
 The layout and the columns are those of release 21. Some rows are damaged on purpose, as rows of
 real releases are.
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from hlas.corpus.speech import ACCENTS, SAMPLE_RATE_HZ, Recording, Speaker, record, speak, write_voices
+from hlas.corpus.voices import find_voice
 from hlas.files import atomic_text
 from hlas.parallel import map_chunks
 from hlas.progress import track
 
-LOCALE = "en"
 TABLES = ("train", "dev", "test", "validated", "invalidated", "other")
 REPORTED_COLUMNS = ("sentence_id", "sentence", "locale", "reason")
 
@@ -40,9 +40,14 @@ class Clip:
     damage: Damage = ""  # of the audio file
 
     @property
+    def locale(self) -> str:
+        """The language spoken, as Common Voice names it."""
+        return find_voice(self.speaker.accent).language
+
+    @property
     def path(self) -> str:
         """File name in clips/."""
-        return f"common_voice_{LOCALE}_{self.number}.mp3"
+        return f"common_voice_{self.locale}_{self.number}.mp3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,9 @@ def entry(clip: Clip) -> Entry:
         down_votes=clip.down_votes,
         age=clip.age,
         gender={"male": "male_masculine", "female": "female_feminine"}[clip.speaker.gender],
-        accents=ACCENTS[clip.speaker.accent],
+        accents=ACCENTS.get(clip.speaker.accent, ""),
         variant="",
-        locale=LOCALE,
+        locale=clip.locale,
         segment="",
     )
 
@@ -146,7 +151,7 @@ def write_release(folder: Path, clips: Sequence[Clip], workers: int) -> list[Mad
     durations = ([clip.path, str(result.duration_ms)] for clip, result in zip(clips, made, strict=True))
     _write_tsv(folder / "clip_durations.tsv", ("clip", "duration[ms]"), durations)
     reported = [c for c in clips if c.down_votes > c.up_votes]
-    reports = ([entry(c).sentence_id, c.sentence, LOCALE, "grammar-or-spelling"] for c in reported)
+    reports = ([entry(c).sentence_id, c.sentence, c.locale, "grammar-or-spelling"] for c in reported)
     _write_tsv(folder / "reported.tsv", REPORTED_COLUMNS, reports)
     return made
 

@@ -1,7 +1,7 @@
 """Speech from text: espeak-ng in this process, voices of our own, background noise.
 
-espeak-ng comes with the wheel `espeakng_loader`. A speaker is an accent that espeak-ng knows and a variant file that we
-write: pitch and the frequencies of the formants, which stand for the length of the speaker's vocal tract.
+espeak-ng comes with the wheel `espeakng_loader`. A speaker is a voice of espeak-ng (a language, an accent) and a
+variant file that we write: pitch and the frequencies of the formants, which stand for the length of the vocal tract.
 """
 
 import _ctypes
@@ -15,18 +15,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from hlas.corpus.voices import data_folder, find_voice
 from hlas.errors import UserError
 
 Samples = npt.NDArray[np.int16]  # (samples,), mono
 SAMPLE_RATE_HZ = 22050  # espeak-ng's own
-ACCENTS = {"en-us": "United States English", "en": "England English"}  # espeak-ng's voice: Common Voice's name of it
+ACCENTS = {"en-us": "United States English", "en": "England English"}  # voice: Common Voice's name of the accent
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when the callback has had all samples
 _UTF8 = 1  # espeakCHARS_UTF8
 _DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: without it bad data ends this process
 _RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7  # espeak_PARAMETER
 _GAP = 3  # pause between words in units of 10 ms (at the default rate): without it Whisper hears far less
 _MAX_DATA_PATH = 150  # espeak-ng keeps the path in 160 bytes
-_SHARED_DATA = ("phondata", "phonindex", "phontab", "intonations", "en_dict")
+_SHARED_DATA = ("phondata", "phonindex", "phontab", "intonations")
+_ALWAYS = ("en", "en-us")  # other voices turn to English for words of another script
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -35,7 +37,7 @@ class Speaker:
     """A synthetic speaker."""
 
     name: str  # letters and digits: a file name
-    accent: str  # one of ACCENTS
+    accent: str  # a voice of espeak-ng, see `hlas.corpus.voices`
     gender: Literal["male", "female"]
     pitch_hz: float  # lowest of an average sentence
     pitch_span: float  # highest / lowest
@@ -55,8 +57,7 @@ class Speaker:
             if not low <= getattr(self, field) <= high:
                 value = getattr(self, field)
                 raise UserError(f"speaker {self.name}", f"{field} {value} is not in {low}–{high}")
-        if self.accent not in ACCENTS:
-            raise UserError(f"speaker {self.name}", f"no accent '{self.accent}'", "one of: " + ", ".join(ACCENTS))
+        find_voice(self.accent)
         if not (self.name.isascii() and self.name.isalnum()):
             raise UserError(f"speaker {self.name!r}", "the name is not made of ASCII letters and digits")
 
@@ -76,18 +77,13 @@ def variant(speaker: Speaker) -> str:
 
 
 def write_voices(folder: Path, speakers: tuple[Speaker, ...]) -> None:
-    """Write an espeak-ng data folder with English and the speakers' variants into `folder` (about 1 MB)."""
-    import espeakng_loader
-
+    """Write an espeak-ng data folder with English, the speakers' voices and variants into `folder` (a few MB)."""
     if len(str(folder)) > _MAX_DATA_PATH:
         raise UserError(str(folder), "too long a path for espeak-ng", "set TMPDIR to a folder with a shorter path")
-    source = Path(espeakng_loader.get_data_path())
-    for name in _SHARED_DATA:
-        shutil.copyfile(source / name, folder / name)
-    languages = folder / "lang" / "gmw"
-    languages.mkdir(parents=True)
-    for path in sorted((source / "lang" / "gmw").glob("en*")):
-        shutil.copyfile(path, languages / path.name)
+    spoken = [find_voice(name) for name in sorted({*_ALWAYS, *(speaker.accent for speaker in speakers)})]
+    for name in {*_SHARED_DATA, *(str(voice.file) for voice in spoken), *(voice.dictionary for voice in spoken)}:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data_folder() / name, folder / name)
     variants = folder / "voices" / "!v"
     variants.mkdir(parents=True)
     for speaker in speakers:
