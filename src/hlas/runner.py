@@ -18,10 +18,12 @@ from hlas import store
 from hlas.environment import code_hash, environment
 from hlas.errors import UserError
 from hlas.files import atomic_text
+from hlas.inputs import Edge
 from hlas.manifests.text import load_language
 from hlas.paths import shown
 from hlas.plan import Planned, Selection, check_ready, make_plan
-from hlas.recipe import Edge, Recipe
+from hlas.ranks import check_launch, join, launched, leading
+from hlas.recipe import Recipe
 from hlas.stage import Input, Stage
 from hlas.stages import KINDS
 
@@ -29,7 +31,23 @@ LOG = logging.getLogger("hlas")
 
 
 def run_recipe(recipe: Recipe, runs: Path, selection: Selection, workers: int) -> list[Planned]:
-    """Make every selected stage that is not made; returns the plan that was carried out."""
+    """Make every selected stage that is not made; returns the plan that was carried out.
+
+    Of several processes that torchrun or SLURM started, the first does so; the others take part in its one stage, and
+    return no plan.
+    """
+    me = launched()
+    if me is None:
+        return _run(recipe, runs, selection, workers)
+    check_launch(me, recipe.path, selection.only, {stage.name: stage.kind for stage in recipe.stages})
+    if me.rank:
+        join(me)
+        return []
+    with leading(me):
+        return _run(recipe, runs, selection, workers)
+
+
+def _run(recipe: Recipe, runs: Path, selection: Selection, workers: int) -> list[Planned]:
     (runs / "store").mkdir(parents=True, exist_ok=True)
     home = runs / recipe.name
     planned = make_plan(recipe, runs, selection)
@@ -72,7 +90,7 @@ def _make(p: Planned, recipe: Recipe, made: Mapping[str, Path], home: Path, work
             kind=p.stage.kind,
             folder=partial,
             inputs=_inputs(p, made),
-            language=load_language(recipe.language) if kind.uses_language and recipe.language else None,
+            language=load_language(p.stage.language) if p.stage.language else None,
             log=LOG,
             workers=workers,
         )

@@ -27,10 +27,12 @@ def import_asr() -> Any:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     import nemo.collections.asr as nemo_asr
+    from nemo.core.classes.common import ALLOWED_TARGET_PREFIXES
     from nemo.utils import logging as nemo_logging
 
+    ALLOWED_TARGET_PREFIXES.append("hlas.models.modules.")  # NeMo builds classes of named packages only
     nemo_logging.setLevel(logging.ERROR)
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith(("nv_one_logger", "nemo")):
+        if name.startswith(("nv_one_logger", "nemo", "lightning")):  # importing them has set their levels anew
             logging.getLogger(name).setLevel(logging.ERROR)
     return nemo_asr

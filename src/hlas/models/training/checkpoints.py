@@ -1,13 +1,52 @@
-"""Checkpoints while a model trains, and which weights become the model in the end."""
+"""Checkpoints while a model trains, when it stops early, and which weights become the model in the end.
 
+In `checkpoints/` of the stage's folder: `epoch=…-dev_wer=…-val_loss=….ckpt`, the best `save_top_k`; `last.ckpt`, what a
+killed training goes on from, written every epoch; `weights-….pt`, what `average_last` averages.
+"""
+
+import logging
+import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlas.models.training.options import MONITOR, Experiment
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from hlas.errors import UserError
+from hlas.models.training.ema import EmaWeights, ema_weights
+from hlas.models.training.options import Experiment, Monitor
 
 FOLDER = "checkpoints"  # in the stage's folder, while it trains
-_BEST_NAME = re.compile(r"epoch=(\d+)-val_wer=(\d+\.\d+)\.ckpt")
+_BEST_NAME = re.compile(r"epoch=(\d+)-dev_wer=([\d.]+|nan|inf)-val_loss=(-?[\d.]+|nan|inf)\.ckpt")
+_WEIGHTS_NAME = re.compile(r"weights-(\d+)\.pt")
+_METRIC = {"val_wer": "dev_wer", "val_loss": "val_loss"}  # NeMo's name -> what is measured over all processes
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One of the best epochs' checkpoints."""
+
+    epoch: int  # from 0
+    dev_wer: float
+    val_loss: float
+    path: Path
+
+    def rank(self, monitor: Monitor) -> tuple[float, int]:
+        """Sorts by what is monitored, of equal ones the earlier epoch first; what is no number comes last."""
+        value = self.dev_wer if monitor == "val_wer" else self.val_loss
+        return (math.inf if math.isnan(value) else value), self.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which weights become the model."""
+
+    weights: str  # 'best', 'ema', 'average of 5'
+    dev_wers: Mapping[str, float]  # of all that there were to choose from
+    best: Saved  # the best single epoch
+    others: tuple[Saved, ...]  # the next best, as many as `save_top_k` keeps
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -16,23 +55,150 @@ def last_checkpoint(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def checkpoint_callbacks(folder: Path, experiment: Experiment) -> list[Any]:
-    """Lightning's callbacks that write them."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
+def checkpoint_callbacks(
+    folder: Path, experiment: Experiment, log: logging.Logger, check_every: int = 1
+) -> list[Callback]:
+    """The callbacks that write them, and those that average and stop; `check_every`: epochs between validations."""
+    options, stopping = experiment.checkpoint_callback_params, experiment.early_stopping_callback_params
+    # saved after the dev WER is known: a checkpoint that is saved during validation resumes inside its epoch
+    always: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(
         dirpath=folder / FOLDER,
-        filename="{epoch:03d}-{val_wer:.5f}",
-        monitor=MONITOR,
-        mode="min",
-        save_top_k=experiment.checkpoint_callback_params.save_top_k,
-        save_last=True,
-        save_on_train_epoch_end=True,  # after the dev WER; one saved during validation resumes inside its epoch
+        filename="{epoch:03d}-{dev_wer:.5f}-{val_loss:.5f}",
+        monitor=_METRIC[options.monitor],
+        mode=options.mode,
+        save_top_k=options.save_top_k,
+        every_n_epochs=check_every,
+        **always,
     )
-    return [best]
+    last = ModelCheckpoint(dirpath=folder / FOLDER, filename="last", save_top_k=1, every_n_epochs=1, **always)
+    callbacks: list[Callback] = [best, last]  # in this order: the last one knows of the best
+    if experiment.ema.enable:
+        callbacks.insert(0, EmaWeights(experiment.ema.decay))
+    if experiment.average_last:
+        callbacks.insert(0, LastWeights(folder / FOLDER, experiment.average_last))
+    if experiment.create_early_stopping_callback:
+        monitor, mode = _METRIC[stopping.monitor], stopping.mode
+        patience, min_delta = stopping.patience, stopping.min_delta
+        callbacks.insert(0, Patience(log, monitor=monitor, mode=mode, patience=patience, min_delta=min_delta))
+    return callbacks
 
 
-def best_checkpoint(folder: Path) -> tuple[float, int, Path] | None:
-    """Dev WER, epoch and file of the best checkpoint, by its name: Lightning forgets it when a resumed folder moves."""
+class LastWeights(Callback):  # type: ignore[misc]  # lightning is untyped here
+    """Keeps the weights of the last `count` epochs, a file each of tensors alone."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def on_train_epoch_end(self, trainer: Any, model: Any) -> None:
+        """Save these, drop those that are too old."""
+        import torch
+
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(exist_ok=True)
+        part = self.folder / "weights.part"
+        torch.save(model.state_dict(), part)
+        part.replace(self.folder / f"weights-{trainer.current_epoch:03d}.pt")
+        for epoch, path in _weight_files(self.folder).items():
+            if epoch <= trainer.current_epoch - self.count:
+                path.unlink()
+
+
+def _weight_files(folder: Path) -> dict[int, Path]:
+    """Epoch -> file, in the epochs' order."""
+    found = {int(match[1]): path for path in folder.iterdir() if (match := _WEIGHTS_NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped here
+    """Early stopping that says so in the log, and that a resume after the stop does not undo."""
+
+    def __init__(self, log: logging.Logger, **options: Any) -> None:
+        super().__init__(**options, check_on_train_epoch_end=False)  # where a validation was, and only there
+        self.journal = log
+
+    def on_train_start(self, trainer: Any, model: Any) -> None:
+        """Stop again what had stopped before it was killed."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Any, model: Any) -> None:
+        """Look whether it became better."""
+        super().on_validation_end(trainer, model)
+        if trainer.should_stop and self.wait_count >= self.patience:
+            self.journal.info("stops early: no better %s for %d validations", self.monitor, self.wait_count)
+
+
+def best_checkpoints(folder: Path, monitor: Monitor) -> list[Saved]:
+    """The saved epochs, best first, by their files' names: Lightning forgets them when a resumed folder moves."""
     matches = ((_BEST_NAME.fullmatch(path.name), path) for path in (folder / FOLDER).glob("*.ckpt"))
-    return min(((float(match[2]), int(match[1]), path) for match, path in matches if match), default=None)
+    found = [Saved(int(m[1]), float(m[2]), float(m[3]), path) for m, path in matches if m]
+    return sorted(found, key=lambda saved: saved.rank(monitor))
+
+
+def weights_of(saved: Saved) -> dict[str, Any]:
+    """The weights that were validated in that epoch: the moving average where there was one."""
+    import torch
+
+    # weights_only would refuse Lightning's loop state and NeMo's configuration; this very stage wrote the file
+    checkpoint = torch.load(saved.path, map_location="cpu", weights_only=False)
+    averaged = ema_weights(checkpoint)
+    return dict(checkpoint["state_dict"]) if averaged is None else averaged
+
+
+def average(paths: Sequence[Path]) -> dict[str, Any]:
+    """The mean of the weights in the files, summed in float64 so that equal ones stay what they are.
+
+    The running means and variances of batch normalisation are averaged like the weights: each belongs to its epoch's
+    weights, and the last epoch's alone fit the average less well. Whole numbers (batches counted) are the last file's.
+    """
+    import torch
+
+    states = [torch.load(path, map_location="cpu", mmap=True, weights_only=True) for path in paths]
+    return {
+        name: sum(state[name].double() for state in states).div(len(states)).to(last.dtype)
+        if last.is_floating_point()
+        else last.clone()
+        for name, last in states[-1].items()
+    }
+
+
+def choose_weights(trainer: Any, model: Any, folder: Path, experiment: Experiment, log: logging.Logger) -> Chosen:
+    """Put the weights into the model that it is to be saved with; all processes call it after the training.
+
+    An average of the last epochs is measured by one more validation and taken where it is no worse than the best
+    epoch by what is monitored. UserError where no epoch was validated.
+    """
+    monitor = experiment.checkpoint_callback_params.monitor
+    saved = best_checkpoints(folder, monitor)
+    if not saved:
+        fix = "give it at least one whole epoch (trainer.max_epochs, check_val_every_n_epoch)"
+        raise UserError("train", "no epoch was validated", fix)
+    best, *others = saved
+    name = "ema" if experiment.ema.enable else "best"
+    dev_wers = {name: best.dev_wer}
+    if experiment.average_last:
+        paths = list(_weight_files(folder / FOLDER).values())[-experiment.average_last :]
+        model.load_state_dict(average(paths))
+        mean = _validated(trainer, model, best)
+        averaged = f"average of {len(paths)}"
+        dev_wers[averaged] = mean.dev_wer
+        log.info(
+            "dev WER %.4f with the %s epochs' weights, %.4f with the best one's", mean.dev_wer, averaged, best.dev_wer
+        )
+        if mean.rank(monitor)[0] <= best.rank(monitor)[0]:
+            name = averaged
+    if name in ("best", "ema"):
+        model.load_state_dict(weights_of(best))
+    return Chosen(name, dev_wers, best, tuple(others))
+
+
+def _validated(trainer: Any, model: Any, like: Saved) -> Saved:
+    """What the model's present weights reach on dev, to as many digits as file names have."""
+    from dataclasses import replace
+
+    loggers, trainer.loggers = trainer.loggers, []  # no further point in the curves: this is no epoch
+    (metrics,) = trainer.validate(model, verbose=False)
+    trainer.loggers = loggers
+    return replace(like, dev_wer=round(metrics["dev_wer"], 5), val_loss=round(metrics["val_loss"], 5))

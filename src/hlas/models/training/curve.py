@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,23 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from hlas.files import write_json_lines
+from hlas.models.training.throughput import Throughput
 
 
 class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
-    """Losses, dev WER, learning rate and seconds of every epoch; survives a resume without doubled epochs."""
+    """Losses, dev WER and CER, learning rate, seconds and throughput of every epoch.
 
-    def __init__(self, path: Path, log: logging.Logger) -> None:
-        self.path, self.journal = path, log  # not `log`: Lightning binds that name itself
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]  # of an interrupted run
+    Survives a resume without doubled epochs. With several processes the numbers are those of all of them, and the
+    first one writes. An epoch without validation (`check_val_every_n_epoch`) has a line without dev numbers.
+    """
+
+    def __init__(self, path: Path, throughput: Throughput, log: logging.Logger) -> None:
+        self.path, self.throughput, self.journal = path, throughput, log  # not `log`: Lightning binds that name itself
+        self.rows = read_rows(path)  # of an interrupted run
         self._started = 0.0
-        self._losses: list[float] = []
+        self._loss: Any = 0.0  # sum over the epoch's batches, on the device: reading it would wait for the GPU
+        self._batches = 0
+        self._dev: dict[str, float | None] = {}
 
     def on_train_start(self, trainer: Any, model: Any) -> None:
         """Drop the epochs that are done again."""
@@ -29,37 +36,50 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
 
     def on_train_epoch_start(self, trainer: Any, model: Any) -> None:
         """Start the epoch's clock."""
-        self._started, self._losses = time.monotonic(), []
+        self._started, self._loss, self._batches, self._dev = time.monotonic(), 0.0, 0, {}
 
     def on_train_batch_end(self, trainer: Any, model: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Keep the loss."""
-        self._losses.append(float(outputs["loss"].detach()))
+        """Add the loss."""
+        self._loss = self._loss + outputs["loss"].detach()
+        self._batches += 1
 
     def on_validation_end(self, trainer: Any, model: Any) -> None:
-        """Write the epoch's line once its dev WER is known."""
+        """Keep what the validation found; of several in an epoch, the last."""
         metrics = trainer.callback_metrics
+        names = {"dev_loss": "val_loss", "dev_wer": "dev_wer", "dev_cer": "dev_cer"}
+        self._dev = {own: _rounded(metrics.get(name)) for own, name in names.items()}
+
+    def on_train_epoch_end(self, trainer: Any, model: Any) -> None:
+        """Write the epoch's line; the checkpoint is saved after it, so that a kill in between costs this epoch."""
+        import torch
+
+        loss = torch.as_tensor(self._loss, device=trainer.strategy.root_device) / max(self._batches, 1)
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "train_loss": _rounded(sum(self._losses) / len(self._losses) if self._losses else None),
-            "dev_loss": _rounded(metrics.get("val_loss")),
-            "dev_wer": _rounded(metrics.get("val_wer")),
+            "train_loss": _rounded(trainer.strategy.reduce(loss, reduce_op="mean")),
+            **{name: self._dev.get(name) for name in ("dev_loss", "dev_wer", "dev_cer")},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            **self.throughput.take(trainer),
             "seconds": round(time.monotonic() - self._started, 2),
         }
         self.rows.append(row)
-        write_json_lines(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_json_lines(self.path, self.rows)
         self.journal.info(
-            "epoch %d of %s: loss %s, dev loss %s, dev WER %s (%.1f s)",
+            "epoch %d of %s: loss %s, dev loss %s, dev WER %s, CER %s (%.1f s)",
             row["epoch"] + 1,
             trainer.max_epochs,
-            row["train_loss"],
-            row["dev_loss"],
-            row["dev_wer"],
-            row["seconds"],
+            *(row[name] for name in ("train_loss", "dev_loss", "dev_wer", "dev_cer", "seconds")),
         )
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
 def _rounded(value: Any) -> float | None:
-    number = None if value is None else float(value)
-    return None if number is None or number != number or abs(number) == float("inf") else round(number, 5)
+    number = math.nan if value is None else float(value)
+    return round(number, 5) if math.isfinite(number) else None

@@ -7,98 +7,173 @@ from typing import Any
 
 from hlas.errors import UserError
 from hlas.models.training.job import Fit, FitResult
+from hlas.models.training.optim_keys import never_warm
+from hlas.models.training.workers import Team
 
 
-def fit(job: Fit, log: logging.Logger) -> FitResult:
-    """Train to the end, save the best model by dev WER as job.folder/model.nemo."""
+def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
+    """Train to the end, save the best model by dev WER as job.folder/model.nemo.
+
+    Of several processes the first one saves; the others return None.
+    """
     from hlas.models.nemo_quiet import import_asr
 
     import_asr()
     import lightning.pytorch as lightning
     import torch
-    from lightning.pytorch.loggers import TensorBoardLogger
 
-    from hlas.models.training.build import build_model, precision_of
-    from hlas.models.training.checkpoints import best_checkpoint, checkpoint_callbacks, last_checkpoint
+    from hlas.models.training.build import build_model
+    from hlas.models.training.checkpoints import choose_weights, weights_of
     from hlas.models.training.curve import Curve
-    from hlas.models.training.start import start_from
+    from hlas.models.training.guards import Guard
+    from hlas.models.training.kept_loading import attach_kept_loaders, rest_of_encoder
+    from hlas.models.training.loading import attach_loaders
+    from hlas.models.training.screening import screen
+    from hlas.models.training.start import check_frozen, start_from
+    from hlas.models.training.throughput import Throughput, speed
+    from hlas.models.training.unfreezing import Unfreezing
 
     lightning.seed_everything(job.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
-    curve = Curve(job.folder / "curve.jsonl", log)
-    precision = precision_of(job.precision)
-    trainer = lightning.Trainer(
-        **{
-            "accelerator": "auto",
-            "devices": 1,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 10,
-            "check_val_every_n_epoch": 1,
-            **job.trainer,
-        },
-        precision=precision,
-        logger=TensorBoardLogger(save_dir=str(job.folder), name="tensorboard", version=""),
-        callbacks=[*checkpoint_callbacks(job.folder, job.experiment), curve],
+    freezing = Unfreezing(job.freeze, job.unfreeze, job.freeze_batch_norm, log)
+    throughput = Throughput()
+    curve = Curve(job.folder / "curve.jsonl", throughput, log)
+    guard = Guard()
+    trainer = make_trainer(job, team, [freezing, throughput, curve, guard], log)
+    model = build_model(job, trainer)
+    with team.first_alone("screening"):
+        screened = screen(model, job, log)
+    check_frozen(model, job.start, job.freeze, job.freeze_batch_norm)
+    with team.first_alone("the first weights"):  # they may have to be fetched
+        decoder = start_from(model, job.start, log)
+    attach_loaders(model, job, screened, team.me.rank, team.me.count, log)
+    if job.keep_outputs:
+        model.to(trainer.strategy.root_device)
+        with team.first_alone("keeping outputs"):
+            attach_kept_loaders(model, job, screened, team.me.rank, team.me.count, log)
+    set_length(trainer, model, job, log)
+    _say(model, trainer, job, log)
+    started = time.monotonic()
+    with guard.explained(job, model), rest_of_encoder(model, job):
+        train(trainer, model, job.folder)
+        chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
+    if not team.first:
+        return None
+    save(model, job.folder / "model.nemo")
+    for other in chosen.others:
+        model.load_state_dict(weights_of(other))
+        save(model, job.folder / f"model.epoch_{other.epoch + 1:03d}.nemo")
+    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, chosen.best.dev_wer)
+    measured = speed(curve.rows)
+    return FitResult(
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable=freezing.trainable,
+        epochs=int(trainer.current_epoch),
+        steps=int(trainer.global_step),
+        best_dev_wer=chosen.best.dev_wer,
+        best_epoch=chosen.best.epoch,
+        weights=chosen.weights,
+        dev_wers=chosen.dev_wers,
+        device=torch.cuda.get_device_name() if trainer.strategy.root_device.type == "cuda" else "cpu",
+        precision=trainer.precision,
+        decoder=decoder,
+        processes=team.me.count,
+        rejects={split: dict(result.rejects) for split, result in screened.items()},
+        peak_gpu_gib=measured.peak_gpu_gib,
+        samples_per_s=measured.samples_per_s,
+        wait_share=measured.wait_share,
+    )
+
+
+def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger) -> Any:
+    """Lightning's Trainer with the callbacks of every training around those given."""
+    import lightning.pytorch as lightning
+
+    from hlas.models.training.build import precision_of
+    from hlas.models.training.checkpoints import checkpoint_callbacks
+    from hlas.models.training.epochs import EpochState, StopAfterSteps
+    from hlas.models.training.loggers import make_loggers
+    from hlas.models.training.samples import Samples
+    from hlas.models.training.validation import DevTranscripts
+
+    given = {
+        "accelerator": "auto",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 10,
+        "check_val_every_n_epoch": 1,
+        **team.trainer(job.trainer),
+    }
+    steps = given.pop("max_steps", -1)
+    dev = DevTranscripts(job.labels)
+    keep = checkpoint_callbacks(job.folder, job.experiment, log, given["check_val_every_n_epoch"])
+    own = [*keep, dev, *callbacks, EpochState(job.seed)]  # an average's own work is no wait for data
+    if job.experiment.samples:
+        own.append(Samples(job.folder / "samples.jsonl", dev, job.experiment.samples, job.seed))
+    if steps >= 0:
+        own.append(StopAfterSteps(steps))
+    return lightning.Trainer(
+        **{"max_epochs": -1, **given},
+        precision=precision_of(job.precision),
+        logger=make_loggers(job),
+        callbacks=own,
         default_root_dir=str(job.folder),
     )
-    model = build_model(job, trainer)
-    decoder = start_from(model, job.start, log)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    device = str(trainer.strategy.root_device)
-    log.info(
-        "%s: %.2f M parameters, %d labels, on %s, %s",
-        type(model).__name__,
-        parameters / 1e6,
-        len(job.labels.tokens),
-        device,
-        precision,
-    )
-    started = time.monotonic()
-    last = last_checkpoint(job.folder)
+
+
+def set_length(trainer: Any, model: Any, job: Fit, log: logging.Logger) -> None:
+    """Fix the number of epochs and, for the schedulers, that of the optimiser's steps.
+
+    NeMo would compute the steps from the loader's batch size, which a loader of batches that differ does not have.
+    """
+    from omegaconf import open_dict
+
+    from hlas.models.training.loading import batches_an_epoch
+
+    steps, epochs = job.trainer.get("max_steps", -1), trainer.max_epochs
+    total = steps
+    if (batches := batches_an_epoch(trainer, model)) is not None:
+        steps_an_epoch = max(1, -(-batches // trainer.accumulate_grad_batches))
+        if steps >= 0:
+            needed = -(-steps // steps_an_epoch)
+            epochs = trainer.fit_loop.max_epochs = needed if epochs < 0 else min(epochs, needed)
+        total = epochs * steps_an_epoch if steps < 0 else min(steps, epochs * steps_an_epoch)
+    sched = model.cfg.optim.get("sched")
+    if sched is not None and sched.get("max_steps") is None:
+        if total < 0:
+            problem = "the loader has no length, so that nothing says how many steps the schedule has"
+            raise UserError("train: model.train_ds", problem, "set trainer.limit_train_batches, or max_steps")
+        with open_dict(sched):
+            sched.max_steps = total
+        if warning := never_warm(sched, sched.max_steps):
+            log.warning("%s", warning)
+
+
+def train(trainer: Any, model: Any, folder: Path) -> None:
+    """Lightning's loop, from the last checkpoint where there is one."""
+    from hlas.models.training.checkpoints import last_checkpoint
+
+    last = last_checkpoint(folder)
     try:
         # our own checkpoints hold Lightning's loop state beside tensors, which weights_only refuses
         trainer.fit(model, ckpt_path=str(last) if last else None)
     except SystemExit as error:  # how Lightning answers Ctrl-C
         raise KeyboardInterrupt from error
-    except torch.OutOfMemoryError as error:
-        fix = (
-            "halve model.train_ds.batch_size and double trainer.accumulate_grad_batches, or lower train_ds.max_duration"
-        )
-        raise UserError("train", "the GPU is out of memory", fix) from error
-    chosen = best_checkpoint(job.folder)
-    if chosen is None:
-        raise UserError(
-            "train",
-            "no epoch was validated",
-            "give it at least one whole epoch (trainer.max_epochs, check_val_every_n_epoch)",
-        )
-    best_wer, best_epoch, path = chosen
-    state = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
-    model.load_state_dict(state)
-    _save(model, job.folder / "model.nemo")
-    log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, best_wer)
-    return FitResult(
-        parameters=parameters,
-        trainable=parameters,
-        epochs=int(trainer.current_epoch),
-        steps=int(trainer.global_step),
-        best_dev_wer=best_wer,
-        best_epoch=best_epoch,
-        weights="best",
-        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        precision=precision,
-        decoder=decoder,
-        processes=1,
-        rejects={},
-        peak_gpu_gib=None,
-        samples_per_s=None,
-        wait_share=None,
+
+
+def _say(model: Any, trainer: Any, job: Fit, log: logging.Logger) -> None:
+    log.info(
+        "%s: %.2f M parameters, %d labels, on %s, %s",
+        type(model).__name__,
+        sum(p.numel() for p in model.parameters()) / 1e6,
+        len(job.labels.tokens),
+        trainer.strategy.root_device,
+        trainer.precision,
     )
 
 
-def _save(model: Any, path: Path) -> None:
+def save(model: Any, path: Path) -> None:
     """Save as .nemo without this machine's paths; NeMo's `transcribe` needs a minimal validation_ds."""
     from omegaconf import open_dict
 

@@ -51,6 +51,7 @@ class FitResult:
     best_dev_wer: float
     best_epoch: int
     weights: str  # which were saved: 'best', 'ema', 'average of 5'
+    dev_wers: Mapping[str, float]  # of all that there were to choose from
     device: str
     precision: str
     decoder: str  # 'new', 'kept', or 'kept 31 of 34 rows' from the model that it started from

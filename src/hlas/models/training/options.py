@@ -3,16 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-MONITOR: Literal["val_wer"] = "val_wer"  # NeMo's name of the dev WER
+Monitor = Literal["val_wer", "val_loss"]  # NeMo's names of what is measured on dev
+
+_KEPT_KWARGS = {"save_dir", "dir"}  # of a logger, which the stage decides
 
 
 @dataclass(frozen=True)
 class CheckpointOptions:
     """NeMo's `exp_manager.checkpoint_callback_params`, as far as hlas knows them."""
 
-    monitor: Literal["val_wer", "val_loss"] = MONITOR
+    monitor: Monitor = "val_wer"
     mode: Literal["min"] = "min"
-    save_top_k: int = 1
+    save_top_k: int = 1  # the best becomes model.nemo, the others stay beside it as model.epoch_012.nemo
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -24,9 +26,9 @@ class CheckpointOptions:
 class EarlyStopping:
     """NeMo's `exp_manager.early_stopping_callback_params`."""
 
-    monitor: Literal["val_wer", "val_loss"] = MONITOR
+    monitor: Monitor = "val_wer"
     mode: Literal["min"] = "min"
-    patience: int = 10  # epochs without an improvement of at least min_delta
+    patience: int = 10  # validations without an improvement of at least min_delta
     min_delta: float = 0.001
 
     def __post_init__(self) -> None:
@@ -56,8 +58,8 @@ class Experiment:
     create_early_stopping_callback: bool = False
     early_stopping_callback_params: EarlyStopping = field(default_factory=EarlyStopping)
     ema: Ema = field(default_factory=Ema)
-    average_last: int = 0  # epochs whose weights are averaged in the end, in place of the best one; not NeMo's key
-    samples: int = 8  # dev utterances whose transcripts are kept every epoch; not NeMo's key
+    average_last: int = 0  # epochs whose mean weights are saved if they are no worse on dev than the best; not NeMo's
+    samples: int = 8  # dev utterances whose transcripts are kept every epoch; not NeMo's
     create_tensorboard_logger: bool = True
     create_wandb_logger: bool = False
     wandb_logger_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +70,9 @@ class Experiment:
         """Check what excludes each other."""
         if self.average_last < 0 or self.samples < 0:
             raise ValueError("average_last and samples are not negative")
+        for logger in ("wandb", "mlflow"):
+            if kept := _KEPT_KWARGS & set(getattr(self, f"{logger}_logger_kwargs")):
+                raise ValueError(f"{logger}_logger_kwargs.{min(kept)}: the logger writes into the stage's own folder")
         if self.average_last and self.ema.enable:
             raise ValueError("average_last and ema.enable are two averages of the same weights: choose one")
 

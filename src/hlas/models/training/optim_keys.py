@@ -1,0 +1,90 @@
+"""`model.optim` of a YAML, checked before anything is built: names, and the keys that a schedule cannot do without."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hlas.errors import did_you_mean
+
+OPTIMISERS = (
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "adan",
+    "novograd",
+    "rmsprop",
+    "rprop",
+    "sgd",
+)
+# NeMo's own; OneCycleLR is torch's, see schedules.py
+SCHEDULES = (
+    "CosineAnnealing",
+    "CyclicLR",
+    "ExponentialLR",
+    "InverseSquareRootAnnealing",
+    "NoamAnnealing",
+    "NoamHoldAnnealing",
+    "OneCycleLR",
+    "PolynomialDecayAnnealing",
+    "PolynomialHoldDecayAnnealing",
+    "ReduceLROnPlateau",
+    "SquareAnnealing",
+    "SquareRootAnnealing",
+    "StepLR",
+    "T5InverseSquareRootAnnealing",
+    "WarmupAnnealing",
+    "WarmupHoldAnnealLinear",
+    "WarmupHoldAnnealOneMinusSquareRoot",
+    "WarmupHoldPolicy",
+    "WarmupPolicy",
+)
+NEEDED: Mapping[str, tuple[tuple[str, ...], str]] = {  # one of these keys, and an example
+    "NoamAnnealing": (("d_model",), "d_model: ${model.encoder.d_model}"),
+    "NoamHoldAnnealing": (("warmup_steps", "warmup_ratio"), "warmup_steps: 1000"),
+    "ReduceLROnPlateau": (("monitor",), "monitor: val_loss"),
+    "StepLR": (("step_size",), "step_size: 1000"),
+    "ExponentialLR": (("gamma",), "gamma: 0.95"),
+    "CyclicLR": (("base_lr",), "base_lr: 0.0001 and max_lr: 0.01"),
+}
+EXCLUSIVE = (
+    ("warmup_steps", "warmup_ratio"),
+    ("hold_steps", "hold_ratio"),
+    ("constant_steps", "constant_ratio"),
+)
+
+
+def check_optim(optim: Mapping[str, Any]) -> None:
+    """Raise ValueError naming the first key that NeMo would stumble over once the model is built, or pass over."""
+    name = str(optim.get("name"))
+    if name not in OPTIMISERS:
+        raise ValueError(f"model.optim.name: no optimiser '{name}'; {did_you_mean(name, OPTIMISERS)}")
+    if not isinstance(lr := optim.get("lr"), int | float) or lr <= 0:
+        raise ValueError(f"model.optim.lr: {lr} is no learning rate above 0")
+    sched = optim.get("sched")
+    if sched is None:
+        return
+    if not isinstance(sched, dict):
+        raise ValueError("model.optim.sched is not a mapping with a name")
+    schedule = str(sched.get("name"))
+    here = "model.optim.sched"
+    if schedule not in SCHEDULES:
+        raise ValueError(f"{here}.name: no schedule '{schedule}'; {did_you_mean(schedule, SCHEDULES)}")
+    keys, example = NEEDED.get(schedule, ((), ""))
+    if keys and all(sched.get(key) is None for key in keys):
+        raise ValueError(f"{here}: {schedule} needs {' or '.join(keys)}, e.g. {example}")
+    for one, other in EXCLUSIVE:
+        if sched.get(one) is not None and sched.get(other) is not None:
+            raise ValueError(f"{here}: {one} and {other} say the same thing; leave one out")
+
+
+def never_warm(sched: Mapping[str, Any], steps: int) -> str:
+    """What to warn of where a training of so many optimiser steps ends before its warm-up does; else ''."""
+    warm_up = sched.get("warmup_steps")
+    if warm_up is None or warm_up < steps:
+        return ""
+    return (
+        f"the training has {steps} steps, its warm-up {warm_up}: it ends before the learning rate is reached; "
+        f"set model.optim.sched.warmup_steps to a tenth, {max(1, steps // 10)}"
+    )

@@ -1,0 +1,73 @@
+"""Lightning callback: the dev split's greedy transcripts, and its WER and CER, out of the validation that runs anyway.
+
+The loss is called with all that decoding needs (log-probs, their lengths, targets), whatever the batches are made of:
+audio, or kept outputs of an encoder. A hook on it looks on; nothing is computed twice but the cheap argmax.
+"""
+
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+
+from hlas.decode.greedy import collapse
+from hlas.decode.logprobs import Vocabulary
+from hlas.decode.tune import count_edits
+from hlas.tokenizers.stage import Labels
+
+
+class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped here
+    """Decodes every validation batch and logs `dev_wer` and `dev_cer`, counted as the report counts them.
+
+    Both are errors divided by words (characters) of the whole split, summed over all processes: NeMo's own `val_wer`
+    is the same number in one process, but for words heard where the reference is empty, and with several processes
+    the mean of their WERs.
+
+    `references`, `hypotheses`: texts of this process's share of the last validation, in the loader's order.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.vocabulary = Vocabulary(labels.tokens, labels.unit, frame_s=0.0)  # only its texts are asked for
+        self.references: list[str] = []
+        self.hypotheses: list[str] = []
+        self._hook: Any = None
+        self._batch_done = False
+
+    def on_validation_start(self, trainer: Any, model: Any) -> None:
+        """Begin a new pass."""
+        self.references, self.hypotheses = [], []
+        self._hook = model.loss.register_forward_pre_hook(self._on_loss, with_kwargs=True)
+
+    def on_validation_batch_start(self, trainer: Any, model: Any, batch: Any, *_: Any) -> None:
+        """Of the losses of a batch, the first is that of the last layer; others are those of layers in between."""
+        self._batch_done = False
+
+    def _on_loss(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if self._batch_done:
+            return
+        self._batch_done = True
+        best = kwargs["log_probs"].argmax(dim=-1).cpu().numpy()  # (batch, frames)
+        for labels, frames in zip(best, kwargs["input_lengths"].tolist(), strict=True):
+            self.hypotheses.append(self._text(collapse(labels[:frames], self.vocabulary.blank)))
+        for labels, length in zip(kwargs["targets"].cpu().numpy(), kwargs["target_lengths"].tolist(), strict=True):
+            self.references.append(self._text(labels[:length]))
+
+    def _text(self, ids: Any) -> str:
+        return self.vocabulary.text(np.asarray(ids).tolist())
+
+    def on_validation_epoch_end(self, trainer: Any, model: Any) -> None:
+        """Sum up and log."""
+        import torch
+
+        self._hook.remove()
+        pairs = [(r, h) for r, h in zip(self.references, self.hypotheses, strict=True) if r]
+        edits = [count_edits(reference, hypothesis) for reference, hypothesis in pairs]
+        own = [
+            sum(words for words, _ in edits),
+            sum(len(reference.split()) for reference, _ in pairs),
+            sum(characters for _, characters in edits),
+            sum(len(reference) for reference, _ in pairs),
+        ]
+        counts = torch.tensor(own, dtype=torch.int64, device=model.device)
+        word_errors, words, character_errors, characters = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        rates = {"dev_wer": word_errors / max(words, 1), "dev_cer": character_errors / max(characters, 1)}
+        model.log_dict(rates, sync_dist=trainer.world_size > 1)

@@ -1,0 +1,77 @@
+"""Whether a file of weights is whole, and of what size of model, without reading its numbers."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hlas.errors import UserError
+
+_LAYER = re.compile(r"encoder/layer_(\d+)/")
+_NORM = "encoder/layer_norm/gamma"
+_AGAIN = "fetch or convert it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The encoder of a model."""
+
+    layers: int
+    width: int
+
+
+def check_bin(path: Path) -> Shape:
+    """Walk over the variables of CTranslate2's `model.bin` (see hlas.models.whisper_convert) to the file's end.
+
+    Raises UserError where the file ends before they do, or holds no Whisper.
+    """
+    try:
+        with path.open("rb") as file:
+            _number(file, "I")  # version of the layout
+            spec = _text(file)
+            _number(file, "I")  # revision of the specification
+            shapes = dict(_variable(file) for _ in range(_number(file, "I")))
+            if file.tell() > path.stat().st_size:
+                raise ValueError("its last variable is cut off")
+    except (struct.error, ValueError) as error:
+        raise UserError(str(path), f"damaged: {error}; it has {path.stat().st_size} bytes", _AGAIN) from error
+    layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
+    if spec != "WhisperSpec" or _NORM not in shapes:
+        raise UserError(str(path), f"a '{spec}', not a 'WhisperSpec'", "name the folder of a Whisper model")
+    return Shape(len(layers), shapes[_NORM][0])
+
+
+def _number(file: BinaryIO, kind: str) -> int:
+    layout = struct.Struct("<" + kind)
+    value: int = layout.unpack(file.read(layout.size))[0]
+    return value
+
+
+def _text(file: BinaryIO) -> str:
+    return file.read(_number(file, "H"))[:-1].decode()
+
+
+def _variable(file: BinaryIO) -> tuple[str, tuple[int, ...]]:
+    name = _text(file)
+    shape = tuple(_number(file, "I") for _ in range(_number(file, "B")))
+    _number(file, "B")  # type
+    file.seek(_number(file, "I"), 1)
+    return name, shape
+
+
+def check_safetensors(path: Path) -> None:
+    """Raise UserError where a safetensors file is not as long as its header says, or has no such header."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(_number(file, "Q")))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except FileNotFoundError as error:
+        raise UserError(str(path), "no such file", "name the folder that holds it") from error
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise UserError(str(path), "damaged: it does not begin as a safetensors file does", _AGAIN) from error
+    with path.open("rb") as file:
+        wanted = 8 + _number(file, "Q") + max(ends, default=0)
+    if path.stat().st_size != wanted:
+        raise UserError(str(path), f"damaged: {path.stat().st_size} bytes of {wanted}", _AGAIN)
