@@ -106,9 +106,9 @@ def test_a_recurrent_decoder_keeps_its_rows_with_its_layers(lab: Lab) -> None:
     path = saved(lab, "lstm.nemo", model)
     other = built(lab, "cab", given)
     assert start_from(other, Start(path, keep_rows=True), LOG) == "kept 4 of 4 rows"
-    assert same_states(other.decoder.lstm, model.decoder.lstm)
+    assert same_states(other.decoder.onward, model.decoder.onward)
     assert other.decoder.state_dict()[ROWS][0].equal(model.decoder.state_dict()[ROWS][3])
-    with pytest.raises(UserError, match=r"the decoder is a LstmCtcDecoder.* there, a ConvASRDecoder.* here; lstm"):
+    with pytest.raises(UserError, match=r"the decoder is a LstmCtcDecoder.* there, a ConvASRDecoder.* here; onward"):
         start_from(built(lab, "cab"), Start(path, keep_rows=True), LOG)
 
 

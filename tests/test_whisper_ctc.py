@@ -247,10 +247,10 @@ def test_a_nemo_model_of_it_is_saved_restored_and_relabelled(torch: Any, model: 
     for one, many in zip((restored.log_probs([a])[0] for a in audio), together, strict=True):
         assert one.shape == many.shape
         np.testing.assert_allclose(one, many, atol=1e-4)
-    head = restored.model.decoder.lstm.weight_ih_l0
+    head = restored.model.decoder.onward[0].weight_ih_l0
     restored.model.change_vocabulary(new_vocabulary=[*LABELS, "d"])
     assert restored.model.decoder.num_classes_with_blank == 6
-    assert restored.model.decoder.lstm.weight_ih_l0.shape == head.shape
+    assert restored.model.decoder.onward[0].weight_ih_l0.shape == head.shape
 
 
 @pytest.mark.parametrize("freeze", ["encoder", {"encoder_except_last": 1}])
