@@ -70,7 +70,7 @@ TERMS = (
 )
 
 
-CURVE_CAPTION = "Greedy WER on dev after each epoch of training; the dot is the best epoch."
+CURVE_CAPTION = "Greedy error rates on dev, and losses, after each epoch; the dot is the epoch with the best WER."
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,16 +119,29 @@ def versions(provenance: Provenance) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of a train stage's curve.jsonl that has a dev WER."""
+    """One line of a train stage's curve.jsonl that has a dev WER; what older versions did not keep is None."""
 
     epoch: int  # from 0
     dev_wer: float
+    dev_cer: float | None = None
+    train_loss: float | None = None
+    dev_loss: float | None = None
 
 
 def read_curve(folder: Path) -> list[Epoch]:
-    """The dev WER of each epoch of a train stage; empty where the stage kept no curve."""
-    path = folder / "curve.jsonl"
-    if not path.is_file():
-        return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Epoch(row["epoch"], row["dev_wer"]) for row in rows if row.get("dev_wer") is not None]
+    """What each epoch of a train stage reached on dev; empty where the stage kept no curve."""
+    rows = [row for row in _json_lines(folder / "curve.jsonl") if row.get("dev_wer") is not None]
+    return [Epoch(row["epoch"], row["dev_wer"], *map(row.get, ("dev_cer", "train_loss", "dev_loss"))) for row in rows]
+
+
+def read_samples(folder: Path) -> dict[int, list[tuple[str, str]]]:
+    """Epoch, from 0 -> (reference, hypothesis) of a train stage's sample utterances, the same ones in every epoch."""
+    out: dict[int, list[tuple[str, str]]] = {}
+    for row in _json_lines(folder / "samples.jsonl"):
+        out.setdefault(row["epoch"], []).append((row["reference"], row["hypothesis"]))
+    return out
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]

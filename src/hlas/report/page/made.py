@@ -1,25 +1,90 @@
 """How the numbers were made: command, stages, parameters, versions, data; and what the stages counted."""
 
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from hlas.report.content import CURVE_CAPTION, STAGE_COLUMNS, Report, stage_cells, stage_facts, stage_title
 from hlas.report.facts import FactTable, leaf
-from hlas.report.page.curve import curve_svg
+from hlas.report.headline import percent
+from hlas.report.page.curve import best_epoch, losses_svg, overlay_svg, rates_svg
 from hlas.report.page.tables import pairs, table
-from hlas.report.provenance import read_curve, versions
+from hlas.report.provenance import Epoch, read_curve, read_samples, versions
+from hlas.store import Source
 from hlas.summary import duration
+
+OVERLAY_CAPTION = (
+    "Greedy WER on the same dev clips after each epoch of each training; the dots are the best epochs, the numbers the "
+    "last ones'."
+)
+_SAMPLES = 4  # utterances in the table of what was heard
 
 
 def curves_html(report: Report) -> str:
-    """The training curve of every train stage that kept one."""
-    out = []
-    for folder, record in report.provenance.stages:
-        if record.kind == "train" and (points := read_curve(folder)):
-            out.append(
-                f'<figure><h3>{escape(record.name)}</h3><div class="inset">{curve_svg(points)}</div>'
-                f"<figcaption>{escape(CURVE_CAPTION)}</figcaption></figure>"
-            )
-    return f'<div class="cards">{"".join(out)}</div>' if out else ""
+    """The training curve of every train stage that kept one; those on the same dev clips in one drawing first."""
+    kept = [(f, r, curve) for f, r in report.provenance.stages if r.kind == "train" and (curve := read_curve(f))]
+    same_dev: dict[tuple[Source, ...], dict[str, list[Epoch]]] = {}
+    for _, record, curve in kept:
+        same_dev.setdefault(record.inputs.get("dev", ()), {})[record.name] = curve
+    compared = [_overlay(trainings) for dev, trainings in same_dev.items() if dev and len(trainings) > 1]
+    single = [_training(curve, read_samples(folder)) for folder, record, curve in kept]
+    if compared:
+        single = [_folded(record.name, body) for (_, record, _), body in zip(kept, single, strict=True)]
+    else:
+        single = [f"<h3>{escape(record.name)}</h3>{body}" for (_, record, _), body in zip(kept, single, strict=True)]
+    return "\n".join([*compared, *single])
+
+
+def _overlay(trainings: Mapping[str, Sequence[Epoch]]) -> str:
+    """Several trainings that were measured on the same clips."""
+    best = {name: best_epoch(curve) for name, curve in trainings.items()}
+    rows = [
+        [name, percent(e.dev_wer), "" if e.dev_cer is None else percent(e.dev_cer), str(e.epoch + 1), str(len(curve))]
+        for (name, e), curve in zip(best.items(), trainings.values(), strict=True)
+    ]
+    head = ("training", "best dev WER", "CER there", "at epoch", "epochs")
+    first = min(range(len(rows)), key=lambda i: list(best.values())[i].dev_wer)
+    drawing = overlay_svg(_short_names(trainings))
+    return (
+        f'<figure><div class="inset named">{drawing}</div><figcaption>{escape(OVERLAY_CAPTION)}</figcaption></figure>'
+        + table("", head, rows, numbers=range(1, len(head)), best=first)
+    )
+
+
+def _short_names(trainings: Mapping[str, Sequence[Epoch]]) -> dict[str, Sequence[Epoch]]:
+    """Variants of one stage, 'train@freeze=none' and the like, by what they differ in."""
+    stages = {name.partition("@")[0] for name in trainings}
+    if len(stages) > 1 or any("@" not in name for name in trainings):
+        return dict(trainings)
+    return {name.partition("@")[2]: curve for name, curve in trainings.items()}
+
+
+def _training(curve: Sequence[Epoch], samples: Mapping[int, Sequence[tuple[str, str]]]) -> str:
+    """One training's rates and losses side by side, and what it heard."""
+    best = best_epoch(curve)
+    figures = [
+        f'<div><p class="caption">{title}</p><div class="inset ended">{drawing}</div></div>'
+        for title, drawing in (("error rates on dev", rates_svg(curve)), ("loss", losses_svg(curve)))
+        if drawing
+    ]
+    reached = f"Best: {percent(best.dev_wer)} WER after epoch {best.epoch + 1} of {curve[-1].epoch + 1}."
+    caption = f"<figcaption>{escape(f'{CURVE_CAPTION} {reached}')}</figcaption>"
+    return f'<figure><div class="cards">{"".join(figures)}</div>{caption}</figure>' + _samples(best, samples)
+
+
+def _samples(best: Epoch, samples: Mapping[int, Sequence[tuple[str, str]]]) -> str:
+    """What a few dev utterances were heard as after the first, the middle, the best and the last epoch."""
+    epochs = sorted(samples)
+    if not epochs or not samples[epochs[0]]:
+        return ""
+    shown = sorted({epochs[0], epochs[len(epochs) // 2], best.epoch, epochs[-1]} & set(epochs))
+    count = len(samples[epochs[0]])
+    places = sorted({round(i * (count - 1) / (_SAMPLES - 1)) for i in range(_SAMPLES)})  # shortest to longest
+    rows = [
+        [f"epoch {e + 1}" + (" (best)" if e == best.epoch else ""), *(samples[e][i][1] or "–" for i in places)]
+        for e in shown
+    ]
+    head = ("said", *(samples[epochs[0]][i][0] for i in places))
+    return table("What some dev utterances were heard as", head, rows, style="samples")
 
 
 def data_html(report: Report) -> str:
