@@ -338,6 +338,11 @@ def test_under_lhotse_no_augmentor_is_left_out_without_a_word() -> None:
         with_sets({"use_lhotse": True, "augmentor": {"gain": {"prob": 1.0}}}, {})
 
 
+def test_what_is_never_drawn_changes_no_length() -> None:
+    assert length_factors({"augmentor": {"speed": {"prob": 0.0}, "time_stretch": {"prob": 0.0}}}) == (1.0, 1.0)
+    assert length_factors({}) == length_factors({"augmentor": None}) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     "augmentor",
     [

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from train_kit import RATE, Lab, make_lab, params, spoken
 
 from hlas.errors import UserError
 from hlas.manifests.rows import Row, write_rows
@@ -15,6 +14,7 @@ from hlas.models import train_stage
 from hlas.models.nemo_ctc import CtcModel
 from hlas.stage import Input
 from hlas.tokenizers import stage as tokenizer_stage
+from train_kit import RATE, Lab, make_lab, params, spoken
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_training_that_diverges_leaves_the_weights_of_the_last_good_epoch(lab:
     """Weights beyond all bounds in the third epoch, from a learning rate that a schedule raises without end."""
     given = params(epochs=6, accumulate_grad_batches=1)
     given.model["optim"] = {"name": "sgd", "lr": 0.01, "sched": {"name": "ExponentialLR", "gamma": 1e12}}
-    with pytest.raises(UserError, match="the loss is|the weights are not numbers") as raised:
+    with pytest.raises(UserError, match=r"the loss is|the weights are not numbers") as raised:
         lab.train("train-diverges", given, tokenizer)
     start = Path(re.search(r"init=(\S+) starts from the weights after epoch (\d)", raised.value.fix)[1])  # type: ignore[index]
     kept = CtcModel.load(start, "cpu").model.state_dict()
@@ -94,7 +94,9 @@ def test_a_lack_of_memory_names_the_batch_and_both_settings(lab: Lab, tokenizer:
     hungry("training_step", 1)
     with pytest.raises(UserError) as raised:
         lab.train("train-memory", params(), tokenizer)
-    assert raised.value.problem.startswith("the machine is out of memory in epoch 1, train batch 2 (4 clips, the longest")
+    assert raised.value.problem.startswith(
+        "the machine is out of memory in epoch 1, train batch 2 (4 clips, the longest"
+    )
     assert "halve model.train_ds.batch_size (now 4)" in raised.value.fix
     assert "double trainer.accumulate_grad_batches (now 1)" in raised.value.fix
 

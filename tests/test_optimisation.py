@@ -92,7 +92,7 @@ def hold_then_noam(step: int) -> float:
 
 
 def one_cycle(step: int) -> float:
-    """Up from a 25th in the first 30 % of the steps, down to a 250,000th, both along a cosine; the last step ends it."""
+    """Up from a 25th in the first 30 % of the steps, down to a 250,000th by the last, both along a cosine."""
     low, end, top = LR / 25, LR / 25 / 1e4, 0.3 * STEPS - 1
     if step <= top:
         return low + (LR - low) * (1 - math.cos(math.pi * step / top)) / 2

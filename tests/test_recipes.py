@@ -19,11 +19,12 @@ from hlas.files import sha256_json
 from hlas.inputs import Edge
 from hlas.models import train_stage
 from hlas.paths import project_root
+from hlas.plan import make_plan
 from hlas.recipe import Recipe, StageSpec, load_recipe
 from hlas.stage import Input
 from hlas.tokenizers import stage as tokenizer_stage
 from hlas.validate import recipe_files
-from train_kit import Lab, curve, write_split
+from train_kit import Lab, curve, write_split, write_whisper
 
 RECIPES = recipe_files()
 NAMES = [path.stem for path in RECIPES]
@@ -72,6 +73,39 @@ def test_a_recipe_says_what_it_needs_and_is_valid_on_a_bare_machine(path: Path) 
     assert f"./hlas run recipes/{path.name}" in header(path)
     assert set(re.findall(r"\$\{oc\.env:(\w+)", str(recipe.resolved))) <= explained(path)
     assert all("needed when the stage runs" in note for note in recipe.notes)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "other_recipe", "other_stage"),
+    [
+        ("hsb_augmentation", "cutout", "hsb_quartznet", "train"),
+        ("hsb_transfer", "scratch", "hsb_quartznet", "train"),
+        ("hsb_two_stage", "train_cs", "cs_conformer", "train_cs"),
+    ],
+)
+def test_what_another_recipe_made_is_not_made_again(
+    recipe: str, stage: str, other_recipe: str, other_stage: str, tmp_path: Path
+) -> None:
+    def fingerprint(name: str, of: str) -> str:
+        planned = make_plan(load_recipe(project_root() / "recipes" / f"{name}.yaml"), tmp_path)
+        return next(p.fingerprint for p in planned if p.stage.name == of)
+
+    assert fingerprint(recipe, stage) == fingerprint(other_recipe, other_stage)
+
+
+def test_a_transfer_reports_every_way_to_freeze_beside_training_from_scratch() -> None:
+    recipe = load_recipe(project_root() / "recipes" / "cs_hsb_transfer.yaml")
+    ways = ("none", "encoder", "encoder_except_last_2")
+    systems = [str(edge) for edge in recipe.stage("report").inputs["systems"]]
+    assert systems[:2] == ["scratch_greedy", "scratch_beam_lm"]
+    assert systems[2:] == [f"transfer_{kind}@freeze={way}" for kind in ("greedy", "beam_lm") for way in ways]
+    assert recipe.stage("transfer@freeze=encoder_except_last_2").params.freeze == {"encoder_except_last": 2}
+    epochs = {
+        s.params.trainer["max_epochs"]
+        for s in recipe.stages
+        if s.kind == "train" and "tokenizer" in map(str, s.inputs["tokenizer"])
+    }
+    assert len(epochs) == 1
 
 
 @dataclass
@@ -140,7 +174,7 @@ def _source(stage: StageSpec, key: str) -> str:
 
 
 def tiny(params: train_stage.Params) -> train_stage.Params:
-    """The recipe's parameters for two steps on a CPU: batches of two, no pretrained weights, large models cut.
+    """The recipe's parameters for two steps on a CPU: batches of two, large models cut, Whisper's encoder tiny.
 
     Of more than ten convolutional blocks each keeps its kernel, stride and extras, but has one repeat and a quarter of
     the channels; of more than six Transformer or Conformer blocks two are left.
@@ -154,6 +188,8 @@ def tiny(params: train_stage.Params) -> train_stage.Params:
         model["decoder"]["feat_in"] //= 4
     if encoder.get("n_layers", 0) > 6:
         encoder["n_layers"] = 2
+    if encoder["_target_"].endswith("WhisperEncoder"):
+        encoder |= {"size": "tiny", "layers": [3, 4]}
     trainer = {key: value for key, value in params.trainer.items() if key != "max_epochs"} | {"max_steps": STEPS}
     if "accumulate_grad_batches" in trainer:
         trainer["accumulate_grad_batches"] = 2
@@ -165,8 +201,19 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(Lab(tmp_path_factory.mktemp("store")))
 
 
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Whisper's form with random weights."""
+    folder = tmp_path_factory.mktemp("whisper")
+    write_whisper(folder)
+    return folder
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
-def test_every_model_of_a_recipe_trains_for_two_steps(path: Path, workshop: Workshop) -> None:
+def test_every_model_of_a_recipe_trains_for_two_steps(
+    path: Path, workshop: Workshop, whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HLAS_WHISPER_HF_DIR", str(whisper))
     recipe = load_recipe(path)
     stages = [stage for stage in recipe.stages if stage.kind == "train"]
     assert stages

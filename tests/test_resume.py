@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_kit import Lab, curve, make_lab, params
 
 from hlas.models import train_stage
 from hlas.stage import Input
 from hlas.tokenizers import stage as tokenizer_stage
+from train_kit import Lab, curve, make_lab, params
 
 TIMES = {"seconds", "train_seconds", "samples_per_s", "audio_s_per_s", "wait_s_per_step", "wait_s_max"}
 EVERYTHING_RANDOM: dict[str, Any] = {
@@ -44,7 +44,9 @@ def random_everywhere(workers: int = 0, seed: int = 3, sched: dict[str, Any] | N
     return train_stage.Params(model, made.trainer, seed=seed)
 
 
-def train(lab: Lab, name: str, given: train_stage.Params, tokenizer: Input, kill_at: tuple[int, int] | None = None) -> Any:
+def train(
+    lab: Lab, name: str, given: train_stage.Params, tokenizer: Input, kill_at: tuple[int, int] | None = None
+) -> Any:
     """The curve and the weights; killed in the middle of a batch first, where `kill_at` says (epoch, batch)."""
     folder = lab.store / name
     if kill_at:
@@ -62,11 +64,11 @@ def train(lab: Lab, name: str, given: train_stage.Params, tokenizer: Input, kill
     return [{k: v for k, v in row.items() if k not in TIMES} for row in curve(folder)], weights(folder)
 
 
-def die_in(epoch: int, batch: int) -> None:
+def die_in(epoch: int, at: int) -> None:
     from hlas.models.training.guards import Guard
 
-    def start(self: Guard, trainer: Any, model: Any, given: Any, index: int) -> None:
-        if (trainer.current_epoch, index) == (epoch, batch):
+    def start(self: Guard, trainer: Any, model: Any, batch: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (epoch, at):
             os.kill(os.getpid(), signal.SIGKILL)
 
     Guard.on_train_batch_start = start  # type: ignore[method-assign]  # in a process that is about to die
@@ -77,7 +79,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
     with tarfile.open(folder / "model.nemo") as archive:
         (name,) = (name for name in archive.getnames() if name.endswith(".ckpt"))
-        state = torch.load(archive.extractfile(name), weights_only=True)  # type: ignore[arg-type]  # a file
+        state = torch.load(archive.extractfile(name), weights_only=True)
     return {key: tensor.numpy().tobytes() for key, tensor in state.items()}
 
 

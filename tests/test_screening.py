@@ -3,18 +3,16 @@
 import logging
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from train_kit import RATE, make_lab, params
 
 from hlas.errors import UserError
 from hlas.manifests.rows import Row, read_manifest, write_rows
 from hlas.models.training.job import Fit
 from hlas.models.training.screening import (
+    SHORTEST_S,
     Screened,
     enough_frames,
     judge_audio,
@@ -26,6 +24,7 @@ from hlas.params import resolve_all
 from hlas.paths import project_root
 from hlas.tokenizers import stage as tokenizer_stage
 from hlas.yamls import read_extended
+from train_kit import RATE, make_lab, params
 
 LOG = logging.getLogger("hlas")
 Make = Callable[..., Fit]
@@ -140,7 +139,7 @@ def conformer() -> dict[str, Any]:
 
 @pytest.mark.parametrize("stride_s", [0.04, 0.08])
 def test_what_is_rejected_is_what_ctc_cannot_align(make: Make, stride_s: float) -> None:
-    """Texts around the limit of every length: torch's loss is infinite on the same frames just where a row is rejected."""
+    """With texts around the limit of every length, torch's loss is infinite just where a row is rejected."""
     import torch
 
     from hlas.models.training.build import build_model
@@ -149,7 +148,7 @@ def test_what_is_rejected_is_what_ctc_cannot_align(make: Make, stride_s: float) 
     spell = speller(model)
     draw = np.random.default_rng(1)
     durations_s, texts = [], []
-    for duration_s in draw.uniform(0.1, 12.0, 60):
+    for duration_s in (*draw.uniform(0.1, 4.0, 20), 12.0):  # beyond the silences that are measured, too
         for extra in (-4, -2, -1, 0, 1, 2, 4):
             durations_s.append(float(duration_s))
             texts.append("".join(draw.choice(list("abc "), max(1, round(duration_s / stride_s / 1.25) + extra))))
@@ -168,7 +167,7 @@ def test_what_is_rejected_is_what_ctc_cannot_align(make: Make, stride_s: float) 
         reduction="none",
     )
     assert rejected == loss.isinf().tolist()
-    assert 50 < sum(rejected) < len(texts) - 50
+    assert 30 < sum(rejected) < len(texts) - 30
 
 
 def test_measuring_leaves_the_model_as_it_was(make: Make) -> None:
@@ -195,14 +194,12 @@ def test_an_encoder_with_positions_for_30_s_hears_no_more() -> None:
     assert [verdict.reason for verdict in verdicts] == ["too_short", "", ""]
 
 
-def test_shortest_clip_can_be_trained_on(make: Make, tmp_path: Path) -> None:
-    """NeMo's features of a clip of 0.1 s are numbers; of much less, they are not."""
+def test_the_shortest_clip_that_is_kept_has_features(make: Make) -> None:
+    import torch
+
     from hlas.models.training.build import build_model
 
     model = build_model(make(), None).train()
-    soundfile.write(tmp_path / "x.wav", np.random.default_rng(1).uniform(-0.1, 0.1, RATE // 10), RATE)
-    import torch
-
-    signal = torch.from_numpy(soundfile.read(tmp_path / "x.wav", dtype="float32")[0])[None]
+    signal = torch.randn(1, round(SHORTEST_S * RATE))
     log_probs, frames, _ = model(input_signal=signal, input_signal_length=torch.tensor([signal.shape[1]]))
     assert bool(log_probs.isfinite().all()) and int(frames[0]) >= 2

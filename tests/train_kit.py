@@ -109,3 +109,18 @@ def fit_job(lab: Lab, given: train_stage.Params, tokens: Sequence[str] = (" ", "
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write_whisper(folder: Path, layers: int = 4) -> None:
+    """A transformers folder of a Whisper of tiny's width with random weights, as the train stage starts from one."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    heads = {"encoder_attention_heads": 6, "decoder_attention_heads": 6}
+    ends = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
+    shape = {"vocab_size": 20, "d_model": 384, "encoder_layers": layers, "decoder_layers": 1}
+    torch.manual_seed(2)
+    config = WhisperConfig(**shape, **heads, **ends, encoder_ffn_dim=1536, decoder_ffn_dim=32)
+    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}", encoding="utf-8")

@@ -116,7 +116,7 @@ def length_factors(train_ds: Mapping[str, Any]) -> tuple[float, float]:
 
     NeMo's `speed` multiplies the length by its rate, `time_stretch` divides it. What `silence` adds is not counted.
     """
-    augmentor = train_ds.get("augmentor") or {}
+    augmentor = {name: keys for name, keys in (train_ds.get("augmentor") or {}).items() if keys.get("prob")}
     shortest = longest = 1.0
     if "speed" in augmentor:
         low, high = _rates(augmentor["speed"])

@@ -19,5 +19,5 @@ class PlaceAnywhere(random.Random):
 def mend_cutout(model: Any) -> None:
     """Give a NeMo model's SpecCutout, where it has one, numbers that every batch length is fine with."""
     cutout = getattr(getattr(model, "spec_augmentation", None), "spec_cutout", None)
-    if hasattr(cutout, "_rng"):  # else a function that does nothing stands in its place
+    if cutout is not None and hasattr(cutout, "_rng"):  # else a function that does nothing stands in its place
         cutout._rng = PlaceAnywhere()

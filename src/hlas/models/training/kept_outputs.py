@@ -10,13 +10,13 @@ import hashlib
 import logging
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +82,6 @@ class KeptOutputs:
         """The rows with their labels' numbers; `augment` draws among the speeds, else each clip is at its own."""
         return KeptDataset(self, tokens, seed, augment)
 
-    def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
 
 class KeptDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is Any to mypy
     """Row i of the manifest is item i; which speed it has follows from (seed, epoch, i) alone."""
@@ -106,10 +102,6 @@ class KeptDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch is A
     def set_epoch(self, epoch: int) -> None:
         """Draw the speeds of this epoch; before the loader's workers start."""
         self._epoch = epoch
-
-    def frames(self, item: int) -> int:
-        """Frames of the item in this epoch."""
-        return int(self._kept.index[item, self._speed(item), 1])
 
     def __getitem__(self, item: int) -> Item:
         """Outputs (frames, D), float32, and tokens."""
@@ -184,20 +176,8 @@ def keep_outputs(
     for old in (path, partial):
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    index = np.zeros((len(rows), len(factors), 2), dtype=np.int64)
-    width = 0
-    was_training = model.training
-    model.eval()
-    try:
-        with (partial / ARRAY).open("wb") as file:
-            for (row, speed), outputs in _computed(model, rows, folder, factors, last_layers):
-                width = outputs.shape[1]
-                index[row, speed] = file.tell() // (2 * width), len(outputs)
-                file.write(np.ascontiguousarray(outputs).tobytes())
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error}", "make room, or leave keep_outputs out") from error
-    finally:
-        model.train(was_training)
+    with (partial / ARRAY).open("wb") as file, _evaluating(model):
+        index, width = _write(file, _computed(model, rows, folder, factors, last_layers), (len(rows), len(factors)))
     np.save(partial / INDEX, index, allow_pickle=False)
     pool = getattr(model.encoder, "pool", 1)
     write_json(partial / RECORD, {"made_of": made_of, "width": width, "speeds": factors, "pool": pool})
@@ -213,12 +193,40 @@ def keep_outputs(
     return KeptOutputs.open(path)
 
 
+def _write(
+    file: BinaryIO, computed: Iterable[tuple[tuple[int, int], npt.NDArray[np.float16]]], shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Write the outputs one after another; returns their index and width."""
+    index = np.zeros((*shape, 2), dtype=np.int64)
+    width = 0
+    for (row, speed), outputs in computed:
+        width = outputs.shape[1]
+        index[row, speed] = file.tell() // (2 * width), len(outputs)
+        try:
+            file.write(np.ascontiguousarray(outputs).data)
+        except OSError as error:
+            raise UserError(file.name, f"cannot be written: {error}", "make room, or leave keep_outputs out") from error
+    return index, width
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each module is in its own again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def _made_of(model: Any, rows: Sequence[Row], speeds: Sequence[float], last_layers: int) -> str:
     """A hash of all that decides the outputs."""
     weights = hashlib.sha256()
     for name, tensor in [*model.preprocessor.state_dict().items(), *model.encoder.state_dict().items()]:
         weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     clips = [(row.audio_filepath, row.offset, row.duration) for row in rows]
     return sha256_json([weights.hexdigest(), clips, list(speeds), last_layers])
 

@@ -7,7 +7,7 @@ from nemo.core.optim.lr_scheduler import AVAILABLE_SCHEDULERS, register_schedule
 from torch.optim.lr_scheduler import OneCycleLR
 
 
-class OneCycle(OneCycleLR):
+class OneCycle(OneCycleLR):  # type: ignore[misc]  # torch is untyped here
     """torch's OneCycleLR (Smith and Topin 2017, arXiv:1708.07120), its peak being `optim.lr` as in all of NeMo's.
 
     `max_steps`, the optimiser's steps in the whole training, is what NeMo hands to every schedule; the other keys are
@@ -22,7 +22,7 @@ class OneCycle(OneCycleLR):
         """The rates of the next step; after the last one they stay, where torch's formula would rise again."""
         if self.last_epoch >= self.total_steps:
             return [group["min_lr"] for group in self.optimizer.param_groups]
-        return super().get_lr()
+        return list(super().get_lr())
 
 
 def register_schedules() -> None:

@@ -68,6 +68,7 @@ class Team:
 
         own: dict[str, Any] = {"devices": 1, **trainer, "plugins": [_environment(self.me)]}
         own["use_distributed_sampler"] = False  # loading.py shares the batches itself
+        own["strategy"] = "auto"  # one process has nothing to exchange
         if self.me.count > 1:
             unused = trainer.get("strategy") == "ddp_find_unused_parameters_true"
             own["strategy"] = DDPStrategy(find_unused_parameters=unused, timeout=TIMEOUT)
@@ -83,10 +84,12 @@ def team(trainer: Mapping[str, Any], params: Any, stage: Stage) -> Iterator[Team
         yield Team()
     elif me is None:
         _check_one_machine(trainer, stage)
+        _check_gpus(trainer, stage)
         with start_others(count, params, stage) as found, _clean():
             yield found
     else:
         _check_agreement(trainer, me, stage)
+        _check_gpus(trainer, stage)
         found = Team(me, meeting_point(me))
         if found.first:
             hand_out(found.store, params, stage)
@@ -112,6 +115,16 @@ def _check_agreement(trainer: Mapping[str, Any], me: Rank, stage: Stage) -> None
             f"{me.count // me.local_count} (another global batch, so another result), or start as many as are asked for"
         )
         raise UserError(stage.name, f"{asked}, but {here}", fix)
+
+
+def _check_gpus(trainer: Mapping[str, Any], stage: Stage) -> None:
+    import torch
+
+    devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
+    there = torch.cuda.device_count()
+    if there < devices and (accelerator in ("gpu", "cuda") or (accelerator == "auto" and there)):
+        fix = "check CUDA_VISIBLE_DEVICES; under SLURM give the GPUs to the node (--gpus-per-node), not to its tasks"
+        raise UserError(stage.name, f"trainer.devices is {devices}, but this process sees {there} GPUs", fix)
 
 
 @contextmanager
