@@ -114,3 +114,17 @@ def test_transcribe_takes_the_trained_model(runs: Path, tmp_path: Path) -> None:
     missing = hlas("transcribe", *model, str(tmp_path / "nothing.wav"))
     assert missing.returncode == 2
     assert "nothing.wav" in missing.stderr
+
+
+def test_a_run_gives_the_table_of_models_its_line(runs: Path) -> None:
+    path = project_root() / "tools" / "choose_model.py"
+    code = f"import json, runpy, pathlib; tool = runpy.run_path({str(path)!r}); print(json.dumps(list("
+    code += f"tool['measured'](pathlib.Path({str(runs / 'tiny')!r})))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (entry,) = json.loads(done.stdout)
+    metrics = json.loads((runs / "tiny" / "metrics.json").read_text(encoding="utf-8"))["systems"]
+    plain = min(("greedy", "beam"), key=lambda name: round(metrics[name]["dev"]["wer"], 4))
+    assert (entry["recipe"], entry["stage"], entry["plain"]["system"]) == ("tiny", "train", plain)
+    assert entry["lm"]["system"] == "beam_lm"
+    assert entry["lm"]["test"]["wer"] == pytest.approx(metrics["beam_lm"]["test"]["wer"], abs=1e-4)
+    assert 0 < entry["trainable"] <= entry["parameters"]

@@ -97,7 +97,7 @@ def test_dev_keeps_what_can_be_heard(make: Make, caplog: pytest.LogCaptureFixtur
     dev = screened(make(dev=MIXED))["dev"]
     assert dev.rejects == {"too_short": 1}  # validation_ds has no max_duration
     assert len(dev.rows) == 6
-    assert "dev: 1 of 7 rows have characters without a label (ä), left out where epochs are compared" in caplog.text
+    assert "dev: 1 of 7 rows have characters without a label (ä): they count as errors" in caplog.text
 
 
 def test_a_split_without_a_row_left_says_why(make: Make) -> None:

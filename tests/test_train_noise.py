@@ -1,7 +1,6 @@
 """Noise and rooms in training: what NeMo's data loader hands to the model, with and without them."""
 
 import logging
-import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from hlas.fingerprint import Hashes, ingredients
 from hlas.manifests.rows import Row, write_rows
 from hlas.models import train_stage
 from hlas.models.augmentor import check_augmentor, with_sets
-from hlas.models.training.build import model_config
 from hlas.models.training.job import Fit
 from hlas.params import resolve_all
 from hlas.paths import project_root
@@ -76,15 +74,15 @@ def sets(store: Path, *names: str) -> dict[str, Path]:
 
 def heard(store: Path, seed: int, names: tuple[str, ...], **augmentor: Any) -> np.ndarray:
     """The samples of the first batch that training would see, (clips, samples)."""
-    from omegaconf import OmegaConf
-
-    from hlas.models.nemo_quiet import import_asr
+    from hlas.models.training.build import build_model
+    from hlas.models.training.loading import attach_loaders
+    from hlas.models.training.screening import screen
 
     labels = tokenizer_stage.read_labels(store / "tokenizer")
     train, dev = (store / f"manifests/{split}.jsonl" for split in ("train", "dev"))
     job = Fit(model_keys(**augmentor), {}, "32", seed, train, dev, labels, store, sets=sets(store, *names))
-    model = import_asr().models.EncDecCTCModel(cfg=OmegaConf.create(model_config(job)))
-    random.seed(seed)
+    model = build_model(job, None)
+    attach_loaders(model, job, screen(model, job, LOG), 0, 1, LOG)
     samples, lengths, *_ = next(iter(model._train_dl))
     assert samples.shape == (4, RATE) and set(lengths.tolist()) == {RATE}
     return samples.numpy()  # type: ignore[no-any-return]  # torch is untyped here

@@ -1,8 +1,8 @@
 """Stage `train`: a NeMo CTC model from a YAML in models/, best checkpoint by dev WER -> model.nemo.
 
 In the stage's folder: `model.nemo`, `curve.jsonl` (a line an epoch), `samples.jsonl` (what some dev utterances were
-heard as, epoch by epoch), `rejects.tsv` (utterances that cannot be trained on), `tensorboard/`; while it runs also
-`checkpoints/`, from whose last a killed run goes on.
+heard as, epoch by epoch), `train.jsonl` and `dev.jsonl` (what it was trained on), `rejects.tsv` (what cannot be),
+`tensorboard/`; while it runs also `checkpoints/`, from whose last a killed run goes on, and `kept/`.
 """
 
 import shutil
@@ -62,10 +62,6 @@ def run(params: Params, stage: Stage) -> Summary:
 
     train, dev = stage.one("train").path, stage.one("dev").path
     labels = read_labels(stage.one("tokenizer").path)
-    durations_s = [row.duration for row in read_manifest(train)]
-    if not durations_s:
-        raise UserError(f"{stage.name}.train", "the manifest is empty", "see rejects.tsv of the manifests stage")
-    stage.log.info("%s: %d utterances, %.2f h", stage.name, len(durations_s), sum(durations_s) / 3600)
     init = stage.optional("init")
     if init and params.pretrained:
         problem = f"starts from two models: init {init.label} and pretrained {params.pretrained}"
@@ -93,8 +89,9 @@ def run(params: Params, stage: Stage) -> Summary:
         return {}
     for name in ("checkpoints", "kept"):  # what only a training that goes on would need
         shutil.rmtree(stage.folder / name, ignore_errors=True)
+    durations_s = [row.duration for row in read_manifest(stage.folder / "train.jsonl")]
     return {
         **asdict(result),
-        "train_utterances": len(durations_s),
+        "train_utterances": len(durations_s),  # those that it was trained on
         "train_hours": round(sum(durations_s) / 3600, 4),
     }

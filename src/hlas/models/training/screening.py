@@ -157,7 +157,7 @@ def enough_frames(model: Any, durations_s: Sequence[float], needed: Sequence[int
     A line through a few silences tells nearly all clips apart; only of those near to it is a silence of their own
     length measured.
     """
-    rate_hz = int(model.cfg.preprocessor.sample_rate)
+    rate_hz = int(model.cfg.sample_rate)
     probes = measured_frames(model, [round(s * rate_hz) for s in PROBES_S])
     per_s = (probes[-1] - probes[-2]) / (PROBES_S[-1] - PROBES_S[-2])
     out: list[int | None] = [None] * len(needed)
@@ -180,7 +180,7 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
     """Frames that the model gives for silences of so many samples; the model is as it was afterwards."""
     import torch
 
-    rate_hz = int(model.cfg.preprocessor.sample_rate)
+    rate_hz = int(model.cfg.sample_rate)
     training = {module: module.training for module in model.modules()}
     out = [0] * len(samples)
     model.eval()
@@ -206,11 +206,11 @@ def write_rejects(path: Path, lines: Iterable[tuple[str, Row, Verdict]]) -> None
 
 
 def _warn_of_unknown(spelled: Sequence[Spelled], log: logging.Logger) -> None:
-    """NeMo's dev WER leaves characters without a label out of the reference; the decode stage's does not."""
+    """No model with these labels gets such words right."""
     if rows := [text.unknown for text in spelled if text.unknown]:
         characters = "".join(sorted(set("".join(rows))))
         log.warning(
-            "dev: %d of %d rows have characters without a label (%s), left out where epochs are compared",
+            "dev: %d of %d rows have characters without a label (%s): they count as errors",
             len(rows),
             len(spelled),
             characters[:20],

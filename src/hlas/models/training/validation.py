@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from hlas.decode.greedy import collapse
 from hlas.decode.logprobs import Vocabulary
 from hlas.decode.tune import count_edits
+from hlas.models.training.loading import rows_of
 from hlas.tokenizers.stage import Labels
 
 
@@ -19,8 +20,8 @@ class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped he
     """Decodes every validation batch and logs `dev_wer` and `dev_cer`, counted as the report counts them.
 
     Both are errors divided by words (characters) of the whole split, summed over all processes: NeMo's own `val_wer`
-    is the same number in one process, but for words heard where the reference is empty, and with several processes
-    the mean of their WERs.
+    is the same number in one process, but for words heard where the reference is empty and for characters that have no
+    label, which it leaves out; with several processes it is the mean of their WERs.
 
     `references`, `hypotheses`: texts of this process's share of the last validation, in the loader's order.
     """
@@ -31,15 +32,17 @@ class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped he
         self.hypotheses: list[str] = []
         self._hook: Any = None
         self._batch_done = False
+        self._texts: list[str] = []  # of the batch's rows; empty where the loader is NeMo's own
 
     def on_validation_start(self, trainer: Any, model: Any) -> None:
         """Begin a new pass."""
         self.references, self.hypotheses = [], []
         self._hook = model.loss.register_forward_pre_hook(self._on_loss, with_kwargs=True)
 
-    def on_validation_batch_start(self, trainer: Any, model: Any, batch: Any, *_: Any) -> None:
+    def on_validation_batch_start(self, trainer: Any, model: Any, batch: Any, batch_idx: int, *_: Any) -> None:
         """Of the losses of a batch, the first is that of the last layer; others are those of layers in between."""
         self._batch_done = False
+        self._texts = [row.text for row in rows_of(trainer.val_dataloaders, trainer.current_epoch, batch_idx)]
 
     def _on_loss(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         if self._batch_done:
@@ -48,6 +51,9 @@ class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped he
         best = kwargs["log_probs"].argmax(dim=-1).cpu().numpy()  # (batch, frames)
         for labels, frames in zip(best, kwargs["input_lengths"].tolist(), strict=True):
             self.hypotheses.append(self._text(collapse(labels[:frames], self.vocabulary.blank)))
+        if self._texts:  # characters without a label stand in them, and count as errors
+            self.references += self._texts
+            return
         for labels, length in zip(kwargs["targets"].cpu().numpy(), kwargs["target_lengths"].tolist(), strict=True):
             self.references.append(self._text(labels[:length]))
 
