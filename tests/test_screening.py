@@ -203,3 +203,9 @@ def test_the_shortest_clip_that_is_kept_has_features(make: Make) -> None:
     signal = torch.randn(1, round(SHORTEST_S * RATE))
     log_probs, frames, _ = model(input_signal=signal, input_signal_length=torch.tensor([signal.shape[1]]))
     assert bool(log_probs.isfinite().all()) and int(frames[0]) >= 2
+
+
+def test_augmented_lengths_stay_inside_the_limits() -> None:
+    rows = [Row("a.wav", s, "a") for s in (1.05, 5.0, 15.0, 15.5)]
+    config = {"min_duration": 1.0, "max_duration": 16.7, "augmentor": {"speed": {"prob": 0.5}}}
+    assert [v.reason for v in judge_audio(rows, config, 30.0)] == ["too_short", "", "", "too_long"]

