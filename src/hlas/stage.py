@@ -63,6 +63,6 @@ class Stage:
         return out
 
     def need_language(self) -> Language:
-        """The recipe's language; the recipe's check has made sure that it is there."""
+        """The language whose rules the stage uses, its own or the recipe's; the recipe's check made sure of it."""
         assert self.language is not None
         return self.language
