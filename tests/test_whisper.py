@@ -15,11 +15,13 @@ from hlas.manifests.text import Language
 from hlas.models import whisper_weights as weights_module
 from hlas.models.recognise import transcribe_paths
 from hlas.models.transcribe_stage import Params, run
-from hlas.models.whisper_asr import UtteranceTranscriber, Whisper, WhisperOptions
+from hlas.models.whisper_asr import UtteranceTranscriber, Whisper
+from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_weights import Joined, join_pieces, pip_command, weights_status, whisper_weights
 from hlas.parallel import map_chunks
 from hlas.stage import Input, Stage
 
+pytest_plugins = ("whisper_kit",)
 LANGUAGE = Language("hsb", "Upper Sorbian", tuple("w0123456789"), whisper_code="cs")
 
 
@@ -163,87 +165,7 @@ def test_pip_runs_nothing_of_the_packages_and_takes_the_users_arguments(monkeypa
 
 # --- engine ----------------------------------------------------------------------------------------------------------
 
-WIDTH = 16
-WORDS = 60  # that the tiny model can say
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """A CTranslate2 folder of Whisper's form: one layer a side, random weights, a few words and the end of text."""
-    folder = tmp_path_factory.mktemp("tiny-whisper")
-    from ctranslate2.specs import WhisperSpec
-    from faster_whisper.tokenizer import _LANGUAGE_CODES
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*letters, *(f"Ġw{i}" for i in range(len(letters), 50256)), ""]  # '' is what makes it multilingual
-    tasks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
-    names = ("endoftext", "startoftranscript", *(c for c in _LANGUAGE_CODES if c != "yue"), *tasks)
-    special = [f"<|{name}|>" for name in names] + [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
-    vocabulary = [*words, *special]
-    end, first_time = len(words), vocabulary.index("<|0.00|>")
-
-    spec = WhisperSpec(1, 2, 1, 2)
-    rng = np.random.default_rng(0)
-
-    def values(*shape):
-        return (rng.standard_normal(shape) * 0.5).astype(np.float32)
-
-    def linear(layer, inputs, outputs):
-        layer.weight, layer.bias = values(outputs, inputs), values(outputs)
-
-    def norm(layer):
-        layer.gamma, layer.beta = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
-
-    spec.encoder.conv1.weight, spec.encoder.conv1.bias = values(WIDTH, 80, 3), values(WIDTH)
-    spec.encoder.conv2.weight, spec.encoder.conv2.bias = values(WIDTH, WIDTH, 3), values(WIDTH)
-    for side, positions in ((spec.encoder, 1500), (spec.decoder, 448)):
-        side.position_encodings.encodings = values(positions, WIDTH)
-        norm(side.layer_norm)
-        (layer,) = side.layer
-        norm(layer.self_attention.layer_norm)
-        linear(layer.self_attention.linear[0], WIDTH, 3 * WIDTH)
-        linear(layer.self_attention.linear[1], WIDTH, WIDTH)
-        norm(layer.ffn.layer_norm)
-        linear(layer.ffn.linear_0, WIDTH, 4 * WIDTH)
-        linear(layer.ffn.linear_1, 4 * WIDTH, WIDTH)
-    cross = spec.decoder.layer[0].attention
-    norm(cross.layer_norm)
-    for layer, outputs in zip(cross.linear, (WIDTH, 2 * WIDTH, WIDTH), strict=True):
-        linear(layer, WIDTH, outputs)
-    spec.decoder.embeddings.weight = values(len(vocabulary), WIDTH)
-    linear(spec.decoder.projection, WIDTH, len(vocabulary))
-    bias = np.full(len(vocabulary), -40, np.float32)
-    bias[len(letters) : len(letters) + WORDS] = 0
-    bias[end] = 3
-    spec.decoder.projection.bias = bias
-    spec.register_vocabulary(vocabulary)
-    spec.config.lang_ids = [vocabulary.index(f"<|{c}|>") for c in _LANGUAGE_CODES if c != "yue"]
-    spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.alignment_heads = [], [end], [(0, 0)]
-    spec.validate()
-    spec.save(str(folder))
-
-    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    assert first_time + 1501 == len(vocabulary)
-    return folder
-
-
 SAMPLED = WhisperOptions(device="cpu", temperatures=(1.0,), best_of=1)  # every text is drawn at random
-
-
-@pytest.fixture(scope="session")
-def noises(tmp_path_factory):
-    """Six recordings of a second or so; the last two are the same."""
-    folder = tmp_path_factory.mktemp("noises")
-    paths = [folder / f"n{i}.wav" for i in range(6)]
-    for i, path in enumerate(paths):
-        seed = min(i, 4)
-        soundfile.write(path, 0.1 * np.random.default_rng(seed).standard_normal(16000 + 800 * seed), 16000)
-    return paths
 
 
 def test_sampled_texts_are_the_same_whatever_the_number_of_processes(tiny, noises):
@@ -272,7 +194,7 @@ def test_a_long_recording_has_segments_inside_it(tiny):
 
 
 def test_an_unknown_language_is_answered_with_the_nearest(tiny):
-    with pytest.raises(UserError, match="Whisper does not know it"):
+    with pytest.raises(UserError, match="nearest that it knows: cs, pl, sk"):
         Whisper(tiny, WhisperOptions(device="cpu"), "hsb")
 
 
@@ -291,7 +213,7 @@ def test_weights_that_cannot_be_loaded_are_named(bare):
 
 
 @pytest.fixture
-def stage(tmp_path, noises):
+def stage(tmp_path, noises, tiny):
     """A transcribe stage over two splits of the noises."""
     manifests = tmp_path / "manifests-abc"
     inputs = []
@@ -301,11 +223,19 @@ def stage(tmp_path, noises):
         inputs.append(Input(manifests / f"{split}.jsonl", "manifests", split))
     folder = tmp_path / "transcribe-abc.partial"
     folder.mkdir()
-    return Stage("whisper", "transcribe", folder, {"data": tuple(inputs)}, LANGUAGE, logging.getLogger("hlas"), 1)
+    return Stage(
+        "whisper",
+        "transcribe",
+        folder,
+        {"data": tuple(inputs), "weights": (Input(tiny),)},
+        LANGUAGE,
+        logging.getLogger("hlas"),
+        1,
+    )
 
 
 def test_the_stage_writes_hypotheses_csv_and_timing(tiny, noises, stage):
-    summary = run(Params(device="cpu", weights=str(tiny), temperatures=(0.0, 1.0), best_of=2), stage)
+    summary = run(Params(device="cpu", temperatures=(0.0, 1.0), best_of=2), stage)
     hypotheses = read_hypotheses(stage.folder / "test.jsonl")
     assert [h.row.utterance for h in hypotheses] == [p.stem for p in noises[1:]]
     for h in hypotheses:
@@ -325,11 +255,11 @@ def test_the_stage_writes_hypotheses_csv_and_timing(tiny, noises, stage):
     json.dumps(summary)
 
 
-def test_a_clip_that_is_gone_is_named(tiny, stage):
+def test_a_clip_that_is_gone_is_named(stage):
     manifest = stage.inputs["data"][1].path
     write_rows(manifest, [Row("gone.wav", 1.0, "w300")])
     with pytest.raises(UserError, match=r"gone\.wav"):
-        run(Params(device="cpu", weights=str(tiny)), stage)
+        run(Params(device="cpu"), stage)
 
 
 def test_the_command_does_the_good_files_and_counts_the_bad(tiny, noises, tmp_path, caplog, capsys):

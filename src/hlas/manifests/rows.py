@@ -78,6 +78,7 @@ class Hypothesis:
     logit_score: float | None = None
     lm_score: float | None = None
     words: tuple[Word, ...] = ()  # of the search's own text, before the normaliser; empty where times are not known
+    doubts: tuple[str, ...] = ()  # what the system itself holds against its text; see hlas.models.transcripts.DOUBTS
 
     def to_json(self) -> dict[str, Any]:
         """The manifest row followed by the prediction."""
@@ -89,6 +90,8 @@ class Hypothesis:
                 data[name] = score
         if self.words:
             data["words"] = [{f.name: getattr(w, f.name) for f in fields(w)} for w in self.words]
+        if self.doubts:
+            data["doubts"] = list(self.doubts)
         return data
 
 
@@ -170,6 +173,7 @@ def read_hypotheses(path: Path) -> list[Hypothesis]:
                     tuple(
                         Word(w["word"], w["start_s"], w["end_s"], w.get("confidence")) for w in data.get("words", ())
                     ),
+                    tuple(str(doubt) for doubt in data.get("doubts", ())),
                 )
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -143,12 +143,13 @@ def load_recogniser(model: str, lm: Path | None, language: str) -> Recogniser:
 
 
 def _whisper(model: str, folder: Path | None, language: str) -> Recogniser:
-    from hlas.models.whisper_asr import Whisper, WhisperOptions
-    from hlas.models.whisper_weights import whisper_weights
+    from hlas.models.whisper_asr import Whisper
+    from hlas.models.whisper_folders import engine_folder
+    from hlas.models.whisper_options import WhisperOptions
 
-    weights = whisper_weights(model, folder)
     # always with times, so that the text does not depend on the format that is asked for
-    return Whisper(weights.folder, WhisperOptions(timestamps="always"), language, default_workers())
+    options = WhisperOptions(timestamps="always")
+    return Whisper(engine_folder(model, folder, options).folder, options, language, default_workers())
 
 
 def _ctc(nemo: Path, lm: Path | None) -> Recogniser:

@@ -1,21 +1,26 @@
-"""Stage `transcribe`: a pretrained recogniser hears the clips of a manifest itself; its hypotheses go to the report."""
+"""Stage `transcribe`: Whisper hears the clips of a manifest itself, as it is or fine-tuned; the report compares it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from hlas.decode.outputs import write_hypotheses
+from hlas.errors import did_you_mean
 from hlas.files import write_json
 from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase
-from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper, WhisperOptions
-from hlas.models.whisper_weights import whisper_weights
+from hlas.models.transcripts import DOUBTS
+from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper
+from hlas.models.whisper_folders import Found, engine_folder
+from hlas.models.whisper_languages import CODES, check_code, nearest
+from hlas.models.whisper_options import WhisperOptions
+from hlas.models.whisper_sizes import SIZES
+from hlas.models.whisper_weights import HUB_REPOSITORIES
 from hlas.parallel import chunked, map_chunks
-from hlas.paths import project_root
 from hlas.progress import track
 from hlas.stage import Stage, Summary
 
-GROUP = {"cpu": 16, "cuda": 256}  # clips to a freshly loaded model: the texts depend on it, not on the processes
+GROUP = {"cpu": 32, "cuda": 256}  # clips to a freshly loaded model: the texts depend on it, not on the processes
 CAVEAT = "pretrained on data that is not public: the clips scored here may be among it"
 
 
@@ -23,60 +28,65 @@ CAVEAT = "pretrained on data that is not public: the clips scored here may be am
 class Params(WhisperOptions):
     """Keys of a Whisper spec."""
 
-    engine: Literal["faster-whisper"] = "faster-whisper"
-    model: str = "base"  # tiny, base, small, medium, large-v1 … -v3, turbo, or a hub repository 'owner/name'
-    weights: str = ""  # a CTranslate2 folder instead of the model's usual places; relative to the project's root
+    model: str = "base"  # tiny, base, small, medium, large-v1 … -v3, large-v3-turbo, or a hub repository 'owner/name'
     language: str = ""  # code that Whisper is told; '' = the recipe language's own; 'auto' = Whisper guesses
     threads: int = 1  # of each process on a CPU; with more there are fewer processes, and so less memory is needed
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges and names."""
         super().__post_init__()
         if self.threads < 1:
             raise ValueError("threads is at least 1")
+        known = {*SIZES, *HUB_REPOSITORIES}
+        if "/" not in self.model and self.model not in known:
+            raise ValueError(f"no Whisper '{self.model}'; {did_you_mean(self.model, known)}")
+        if self.engine == "transformers" and "/" in self.model:
+            raise ValueError("the transformers engine takes a size; a repository's folder goes under 'weights'")
+        if self.language not in ("", "auto", *CODES):
+            near = ", ".join(nearest(self.language)) or "see models/README.md"
+            raise ValueError(f"Whisper does not know the language '{self.language}'; the nearest: {near}")
 
 
 def run(params: Params, stage: Stage) -> Summary:
     """Write <split>.jsonl and <split>.csv for each input, and timing.json."""
     inputs = stage.splits("data")
     manifests = {split: read_manifest(path) for split, path in inputs.items()}
-    language = stage.need_language()
-    code = "" if params.language == "auto" else params.language or language.whisper_code or language.code
-    weights = whisper_weights(params.model, project_root() / params.weights if params.weights else None)
+    code = told_language(params, stage)
+    found = _folder(params, stage)
     # seen to work here, where its errors and the choice of the device are the stage's own
-    whisper = Whisper(weights.folder, params, code, params.threads)
+    whisper = Whisper(found.folder, params, code, params.threads)
     options = replace(params, device=whisper.device)
-    processes = max(1, stage.workers // params.threads) if whisper.device == "cpu" else 1
     device, compute_type = whisper.device, whisper.compute_type
+    processes = max(1, stage.workers // params.threads) if device == "cpu" else 1
     del whisper
     stage.log.info(
-        "%s: Whisper %s hears %s as '%s', %s, %s, %d processes",
-        *(stage.name, params.model, language.name, code or "auto", device, compute_type, processes),
+        "%s: Whisper %s by %s hears %s as '%s', %s, %s, %d processes",
+        *(stage.name, params.model, params.engine, stage.need_language().name, code or "auto", device, compute_type),
+        processes,
     )
-    timing, load_s = {}, 0.0
+    timing, doubts, load_s = {}, {}, 0.0
     for split, path in inputs.items():
         rows = manifests[split]
-        transcriber = UtteranceTranscriber(weights.folder, options, code, params.threads, path.parent)
-        groups = list(chunked(rows, GROUP[device]))
-        found = map_chunks(transcriber, groups, workers=processes, chunk_size=1)
-        tracked = track(found, f"transcribe {split}, {GROUP[device]} clips each", len(groups), "groups")
-        heard = [one for group in tracked for one in group]
+        transcriber = UtteranceTranscriber(found.folder, options, code, params.threads, path.parent)
+        heard, busy = _heard(rows, transcriber, split, processes, GROUP[device])
         write_hypotheses(stage.folder, split, _hypotheses(rows, heard, stage, path.parent))
-        busy = max(1, min(processes, len(groups)))
         timing[split] = {
             "audio_s": round(sum(row.duration for row in rows), 3),
             "seconds": round(sum(h.seconds for h in heard) / busy, 3),
         }
         load_s += sum(h.load_s for h in heard) / busy
+        doubts[split] = _doubts(stage, split, heard)
     write_json(stage.folder / "timing.json", timing)
     return {
         "counts": {split: len(rows) for split, rows in manifests.items()},
-        "model": f"Whisper {params.model}",
+        "model": f"Whisper {params.model}" + (", other weights" if stage.optional("weights") else ""),
         "pretrained": True,
         "caveat": CAVEAT,
-        "weights": weights.source,
-        "weights_sha256": weights.sha256,
+        "engine": params.engine,
+        "weights": found.source,
+        "weights_sha256": found.sha256,
         "language": code or "auto",
+        "doubts": doubts,
         "device": device,
         "compute_type": compute_type,
         "processes": processes,
@@ -84,10 +94,58 @@ def run(params: Params, stage: Stage) -> Summary:
     }
 
 
+def told_language(params: Params, stage: Stage) -> str:
+    """The code that Whisper is told, '' where it guesses. UserError where it lacks the language and nothing maps it."""
+    if params.language == "auto":
+        return ""
+    language = stage.need_language()
+    code = params.language or language.whisper_code or language.code
+    check_code(code, where=f"{stage.name}: {language.name}")
+    return code
+
+
+def _folder(params: Params, stage: Stage) -> Found:
+    """The weights: those of another stage or of a path, else the model's own."""
+    given = stage.optional("weights")
+    if given is None:
+        return engine_folder(params.model, None, params)
+    return engine_folder(params.model, given.path, params, f"stage {given.label}" if given.stage else "")
+
+
+def _heard(
+    rows: Sequence[Row], transcriber: UtteranceTranscriber, split: str, processes: int, group: int
+) -> tuple[list[Heard], int]:
+    """What was heard in each row, and the number of processes that had work.
+
+    Groups are of clips of like length, the longest first: so windows are alike, and no process ends long after the
+    others.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (-rows[i].duration, i))
+    groups = list(chunked([rows[i] for i in order], group))
+    found = map_chunks(transcriber, groups, workers=processes, chunk_size=1)
+    tracked = track(found, f"transcribe {split}, {group} clips each", len(groups), "groups")
+    by_row = dict(zip(order, (one for some in tracked for one in some), strict=True))
+    return [by_row[i] for i in range(len(rows))], max(1, min(processes, len(groups)))
+
+
 def _hypotheses(rows: Sequence[Row], heard: Sequence[Heard], stage: Stage, folder: Path) -> list[Hypothesis]:
     """The rows with what was heard, their audio paths relative to the stage's folder."""
     normalise = stage.need_language().normalise
     return [
-        Hypothesis(rebase(row, folder, stage.folder), normalise(h.transcript.text), h.transcript.text)
+        Hypothesis(
+            rebase(row, folder, stage.folder),
+            normalise(h.transcript.text),
+            h.transcript.text,
+            doubts=h.transcript.doubts,
+        )
         for row, h in zip(rows, heard, strict=True)
     ]
+
+
+def _doubts(stage: Stage, split: str, heard: Iterable[Heard]) -> Mapping[str, int]:
+    """Number of clips by what speaks against their text; told in the log, as silence and loops are part of the WER."""
+    counts = Counter(doubt for h in heard for doubt in h.transcript.doubts)
+    found = {name: counts[name] for name in DOUBTS if counts[name]}
+    for name, number in found.items():
+        stage.log.warning("%s: %s: %d clips: %s", stage.name, split, number, DOUBTS[name])
+    return found

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hlas.errors import UserError
 from hlas.files import read_json
+from hlas.models.whisper_file import read_number, read_text
 from hlas.models.whisper_sizes import Size
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -100,34 +101,25 @@ def read_variables(path: Path) -> Tensors:
     """The float variables of a CTranslate2 Whisper model by name. Raises UserError where they are not such."""
     try:
         with path.open("rb") as file:
-            _number(file, "I")  # version of the layout
-            if (spec := _text(file)) != _SPEC:
+            read_number(file, "I")  # version of the layout
+            if (spec := read_text(file)) != _SPEC:
                 raise UserError(str(path), f"a '{spec}', not a '{_SPEC}'", "name the folder of a Whisper model")
-            _number(file, "I")  # revision of the specification
-            read = [_variable(file) for _ in range(_number(file, "I"))]
+            read_number(file, "I")  # revision of the specification
+            read = [_variable(file) for _ in range(read_number(file, "I"))]
             variables = {name: array for name, array in read if array is not None}
-            aliases = [(_text(file), _text(file)) for _ in range(_number(file, "I"))]  # of those that are the same
+            count = read_number(file, "I")  # of the variables that are the same as another
+            aliases = [(read_text(file), read_text(file)) for _ in range(count)]
             return variables | {alias: variables[name] for alias, name in aliases if name in variables}
     except (struct.error, ValueError) as error:
         raise UserError(str(path), f"not a whole CTranslate2 model: {error}", "fetch or convert it again") from error
 
 
-def _number(file: BinaryIO, kind: str) -> int:
-    layout = struct.Struct("<" + kind)
-    value: int = layout.unpack(file.read(layout.size))[0]
-    return value
-
-
-def _text(file: BinaryIO) -> str:
-    return file.read(_number(file, "H"))[:-1].decode()
-
-
 def _variable(file: BinaryIO) -> tuple[str, npt.NDArray[np.float32] | None]:
     """The next variable; None for one that is not of floats: CTranslate2 keeps its settings among the weights."""
-    name = _text(file)
-    shape = [_number(file, "I") for _ in range(_number(file, "B"))]
-    kind = _number(file, "B")
-    data = file.read(_number(file, "I"))
+    name = read_text(file)
+    shape = [read_number(file, "I") for _ in range(read_number(file, "B"))]
+    kind = read_number(file, "B")
+    data = file.read(read_number(file, "I"))
     if kind not in _FLOAT_TYPES:
         return name, None
     return name, np.frombuffer(data, dtype=_FLOAT_TYPES[kind]).reshape(shape).astype(np.float32)

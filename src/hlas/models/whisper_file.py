@@ -29,12 +29,12 @@ def check_bin(path: Path) -> Shape:
     """
     try:
         with path.open("rb") as file:
-            _number(file, "I")  # version of the layout
-            spec = _text(file)
-            _number(file, "I")  # revision of the specification
-            shapes = dict(_variable(file) for _ in range(_number(file, "I")))
-            for _ in range(2 * _number(file, "I")):  # second names of variables, in pairs
-                _text(file)
+            read_number(file, "I")  # version of the layout
+            spec = read_text(file)
+            read_number(file, "I")  # revision of the specification
+            shapes = dict(_variable(file) for _ in range(read_number(file, "I")))
+            for _ in range(2 * read_number(file, "I")):  # second names of variables, in pairs
+                read_text(file)
     except (struct.error, ValueError) as error:
         raise UserError(str(path), f"damaged: {error}; it has {path.stat().st_size} bytes", _AGAIN) from error
     layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
@@ -43,14 +43,16 @@ def check_bin(path: Path) -> Shape:
     return Shape(len(layers), shapes[_NORM][0])
 
 
-def _number(file: BinaryIO, kind: str) -> int:
+def read_number(file: BinaryIO, kind: str) -> int:
+    """A little-endian number; `kind` as in the module struct. struct.error where the file ends."""
     layout = struct.Struct("<" + kind)
     value: int = layout.unpack(file.read(layout.size))[0]
     return value
 
 
-def _text(file: BinaryIO) -> str:
-    length = _number(file, "H")
+def read_text(file: BinaryIO) -> str:
+    """A text with its length before it and a zero byte behind. ValueError where the file ends."""
+    length = read_number(file, "H")
     data = file.read(length)
     if len(data) < length:
         raise ValueError("a name is cut off")
@@ -58,10 +60,10 @@ def _text(file: BinaryIO) -> str:
 
 
 def _variable(file: BinaryIO) -> tuple[str, tuple[int, ...]]:
-    name = _text(file)
-    shape = tuple(_number(file, "I") for _ in range(_number(file, "B")))
-    _number(file, "B")  # type
-    file.seek(_number(file, "I"), 1)
+    name = read_text(file)
+    shape = tuple(read_number(file, "I") for _ in range(read_number(file, "B")))
+    read_number(file, "B")  # type
+    file.seek(read_number(file, "I"), 1)
     return name, shape
 
 
@@ -69,13 +71,13 @@ def check_safetensors(path: Path) -> None:
     """Raise UserError where a safetensors file is not as long as its header says, or has no such header."""
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(_number(file, "Q")))
+            header = json.loads(file.read(read_number(file, "Q")))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except FileNotFoundError as error:
         raise UserError(str(path), "no such file", "name the folder that holds it") from error
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise UserError(str(path), "damaged: it does not begin as a safetensors file does", _AGAIN) from error
     with path.open("rb") as file:
-        wanted = 8 + _number(file, "Q") + max(ends, default=0)
+        wanted = 8 + read_number(file, "Q") + max(ends, default=0)
     if path.stat().st_size != wanted:
         raise UserError(str(path), f"damaged: {path.stat().st_size} bytes of {wanted}", _AGAIN)

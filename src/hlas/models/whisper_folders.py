@@ -1,0 +1,152 @@
+"""From what a spec or an edge names to the folder that an engine loads, checked and, where need be, converted.
+
+Two kinds of folders hold a Whisper: CTranslate2's (model.bin) and Hugging Face's (model.safetensors). An adapter alone
+is none.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hlas.errors import UserError
+from hlas.files import sha256_file, sha256_json
+from hlas.models.whisper_checkpoint import WEIGHTS, whisper_checkpoint
+from hlas.models.whisper_file import check_bin, check_safetensors
+from hlas.models.whisper_hub import own_cache
+from hlas.models.whisper_options import WhisperOptions
+from hlas.models.whisper_sizes import SIZES
+from hlas.models.whisper_weights import FOLDER_VARIABLE, JOINED, is_model, whisper_weights
+
+LOG = logging.getLogger("hlas")
+ADAPTER_CONFIG = "adapter_config.json"
+_COPIED = ("tokenizer.json", "preprocessor_config.json")
+_TURBO = {"large-v3-turbo": "turbo"}  # the size's name -> the name of its CTranslate2 conversion
+_TURBO_SIZE = {"turbo": "large-v3-turbo"}
+Kind = Literal["ctranslate2", "hugging_face", "adapter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A folder that the engine can load."""
+
+    folder: Path
+    source: str  # for the record, without a path of this machine
+    sha256: str  # of the weights as they were named, before any conversion
+
+
+def folder_kind(folder: Path) -> Kind:
+    """What a folder holds. UserError where it is no Whisper."""
+    if is_model(folder):
+        return "ctranslate2"
+    if (folder / ADAPTER_CONFIG).is_file():
+        return "adapter"
+    if (folder / WEIGHTS).is_file() and (folder / "config.json").is_file():
+        return "hugging_face"
+    problem = "no Whisper in this folder" if folder.is_dir() else "no such folder"
+    fix = f"a CTranslate2 folder (model.bin) or a Hugging Face folder ({WEIGHTS}, config.json)"
+    raise UserError(str(folder), problem, fix)
+
+
+def engine_folder(model: str, given: Path | None, options: WhisperOptions, source: str = "") -> Found:
+    """The folder for the options' engine: of `given` if there is one, else of `model` wherever that is found.
+
+    `source` says in the record where `given` comes from. UserError where the weights are not to be had, are cut off,
+    are of another size than `model`, or are not what their place says they are.
+    """
+    if given is None:
+        return _by_name(model, options)
+    kind, source = folder_kind(given), source or "a folder that the user gave"
+    if kind == "ctranslate2":
+        if options.engine == "transformers":
+            raise UserError(
+                str(given),
+                "a CTranslate2 folder, which the transformers engine cannot run",
+                "set engine: faster-whisper, or name the Hugging Face folder that it was converted from",
+            )
+        check_bin(given / "model.bin")
+        return Found(given, source, sha256_file(given / "model.bin"))
+    if kind == "adapter":
+        raise UserError(str(given), "an adapter alone, not a whole model", "name the folder of the merged model")
+    check_safetensors(given / WEIGHTS)
+    folder = given if options.engine == "transformers" else _converted(given)
+    return Found(folder, source, sha256_file(given / WEIGHTS))
+
+
+def _by_name(model: str, options: WhisperOptions) -> Found:
+    if options.engine == "transformers":
+        checkpoint = whisper_checkpoint(_TURBO_SIZE.get(model, model))
+        check_safetensors(checkpoint.folder / WEIGHTS)
+        return Found(checkpoint.folder, checkpoint.source, checkpoint.sha256)
+    weights = whisper_weights(_TURBO.get(model, model))
+    shape = check_bin(weights.folder / "model.bin")
+    size = SIZES.get(model)
+    if size is not None and (shape.layers, shape.width) != (size.layers, size.width):
+        problem = (
+            f"holds a Whisper of {shape.layers} layers of {shape.width}; {model} has {size.layers} of {size.width}"
+        )
+        fix = f"let {FOLDER_VARIABLE} lead to {model}, or set model: to the size that is there"
+        raise UserError(str(weights.folder), problem, fix)
+    known = JOINED["model.bin"].sha256
+    pinned = model == "base" and weights.source != FOLDER_VARIABLE  # a folder of one's own may be another conversion
+    if pinned and weights.sha256 != known:
+        problem = f"its model.bin has the SHA-256 {weights.sha256}, expected {known}: it is damaged or was exchanged"
+        raise UserError(str(weights.folder), problem, "delete the folder, and it is fetched again")
+    return Found(weights.folder, weights.source, weights.sha256)
+
+
+def _digest(folder: Path) -> str:
+    """Part of the hash of the files in a folder."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    return sha256_json([[file.name, sha256_file(file)] for file in files])[:16]
+
+
+def _kept(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of hlas's cache, made if it is not there; it appears whole or not at all."""
+    target = own_cache(name)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}-"))
+    try:
+        make(partial)
+        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _converted(folder: Path) -> Path:
+    """The CTranslate2 form of a Hugging Face folder, kept in hlas's cache under the hash of its files."""
+    return _kept(f"whisper-ct2-{_digest(folder)}", lambda out: _convert(folder, out))
+
+
+def _convert(folder: Path, out: Path) -> None:
+    from ctranslate2.converters import TransformersConverter
+    from transformers import WhisperProcessor
+
+    LOG.info("Whisper: converting %s for faster-whisper, once", folder)
+    try:
+        TransformersConverter(str(folder)).convert(str(out), force=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(str(folder), f"cannot be converted for faster-whisper: {error}", "save it again") from error
+    if not all((folder / name).is_file() for name in _COPIED):  # older or newer forms of the same
+        with tempfile.TemporaryDirectory() as plain:
+            processor = WhisperProcessor.from_pretrained(str(folder), local_files_only=True)
+            processor.tokenizer.save_pretrained(plain)
+            processor.feature_extractor.save_pretrained(plain)
+            _copy(Path(plain), out)
+    _copy(folder, out)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for name in _COPIED:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)

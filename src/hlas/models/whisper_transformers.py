@@ -1,0 +1,234 @@
+"""Whisper by `transformers`: fused attention (SDPA), a static key-value cache, greedy or beam search.
+
+`transformers`' own generation loop draws the tokens; windows, prompts and fallback are those of hlas.models.
+whisper_decoding, as for the other engine, so that the two differ in nothing but their arithmetic.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList
+from transformers import WhisperForConditionalGeneration as WhisperModel
+from transformers.generation import logits_process
+from transformers.modeling_outputs import BaseModelOutput
+
+from hlas.errors import UserError
+from hlas.models.whisper_ctranslate2 import suppressed_tokens
+from hlas.models.whisper_engine import FIRST_TIMESTAMP_MAX, MULTILINGUAL_TOKENS, SEED, Drawn, text_room
+from hlas.models.whisper_languages import known_to
+from hlas.models.whisper_options import WhisperOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class TransformersEngine:
+    """A Hugging Face folder, loaded; an `Engine`."""
+
+    def __init__(self, folder: Path, options: WhisperOptions, threads: int) -> None:
+        """Load; 0 threads: torch's choice. UserError where the folder cannot be loaded, or not be run as asked."""
+        from safetensors import SafetensorError
+
+        self._options = options
+        here = torch.cuda.is_available()
+        if options.device == "cuda" and not here:
+            raise UserError("device: cuda", "there is no GPU that torch can use", "set device: cpu")
+        self.device: Literal["cpu", "cuda"] = "cuda" if here and options.device != "cpu" else "cpu"
+        natural = "float16" if self.device == "cuda" else "float32"
+        self.compute_type = natural if options.compute_type == "auto" else options.compute_type
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            self._model: Any = WhisperModel.from_pretrained(
+                str(folder), dtype=getattr(torch, self.compute_type), attn_implementation="sdpa", local_files_only=True
+            )
+            self.tokenizer = _tokenizer(folder)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
+            raise UserError(str(folder), problem, "fetch or save it again") from error
+        self._model.to(self.device).eval()
+        self.mels = int(self._model.config.num_mel_bins)
+        self.languages = known_to(self.tokenizer) if self._model.config.vocab_size >= MULTILINGUAL_TOKENS else ("en",)
+        self._end = _id(self.tokenizer, "<|endoftext|>")
+        own = self._model.generation_config
+        self._suppressed = suppressed_tokens(self.tokenizer)
+        blank = self.tokenizer.encode(" ", add_special_tokens=False).ids
+        self._suppressed_first = list(own.begin_suppress_tokens or [*blank, self._end])
+        self._model.generation_config = GenerationConfig()  # else what it says is added to what is asked for
+        torch.manual_seed(SEED)
+
+    def encode(self, features: "npt.NDArray[np.float32]") -> torch.Tensor:
+        """Encode (windows, mels, frames) -> (windows, frames / 2, width); as the model's own, but of any length."""
+        encoder = self._model.model.encoder
+        with torch.inference_mode():
+            x = torch.from_numpy(features).to(self.device, self._model.dtype)
+            x = nn.functional.gelu(encoder.conv2(nn.functional.gelu(encoder.conv1(x)))).transpose(1, 2)
+            x = x + encoder.embed_positions.weight[: x.shape[1]]
+            for layer in encoder.layers:
+                x = layer(x, None)
+            out: torch.Tensor = encoder.layer_norm(x)
+        return out
+
+    def pick(self, encoded: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
+        """The same for some of the windows only."""
+        return encoded[list(windows)]
+
+    def guess(self, encoded: torch.Tensor) -> list[str]:
+        """The likeliest language's code for each window."""
+        if len(self.languages) == 1:
+            return list(self.languages) * len(encoded)
+        ids = [_id(self.tokenizer, f"<|{code}|>") for code in self.languages]
+        best = self._after_start(encoded)[:, ids].argmax(dim=1)
+        return [self.languages[i] for i in best.tolist()]
+
+    def draw(self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], temperature: float) -> list[Drawn]:
+        """A text for each window; of samples the most probable one."""
+        options, asked = self._options, torch.tensor([list(prompt) for prompt in prompts], device=self.device)
+        sampled = temperature > 0
+        samples = options.best_of if sampled else 1
+        logprobs = _LogProbs(self._end)
+        made: Any = GenerationMixin.generate(
+            self._model,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            decoder_input_ids=asked,
+            decoder_attention_mask=torch.ones_like(asked),
+            logits_processor=LogitsProcessorList(self._rules(prompts[0], temperature, logprobs)),
+            generation_config=GenerationConfig(
+                eos_token_id=self._end,
+                pad_token_id=self._end,
+                bos_token_id=self._end,
+                decoder_start_token_id=int(asked[0, 0]),
+                max_new_tokens=text_room(asked.shape[1]),
+                num_beams=1 if sampled else options.beam_size,
+                do_sample=sampled,
+                **({"top_k": 0} if sampled else {}),  # draw from all tokens
+                num_return_sequences=samples,
+                cache_implementation="static",
+                return_dict_in_generate=True,
+                output_scores=False,
+            ),
+        )
+        silence = self._no_speech(encoded)
+        beams = not sampled and options.beam_size > 1
+        means = None if beams else logprobs.means(made.sequences, asked.shape[1]).tolist()
+        out = []
+        for window in range(len(encoded)):
+            of_it = range(window * samples, (window + 1) * samples)
+            best = max(of_it, key=lambda row: means[row] if means else 0.0)
+            tokens = made.sequences[best, asked.shape[1] :].tolist()
+            ended = self._end in tokens
+            tokens = tokens[: tokens.index(self._end)] if ended else tokens
+            mean = means[best] if means else self._mean(encoded[window], prompts[window], tokens, ended)
+            out.append(Drawn(tuple(tokens), mean, silence[window]))
+        return out
+
+    def _mean(self, encoded: torch.Tensor, prompt: Sequence[int], tokens: Sequence[int], ended: bool) -> float:
+        """Mean log probability a token, heard once more: a beam search would have to keep all its steps' scores."""
+        ids = torch.tensor([[*prompt, *tokens, *([self._end] if ended else [])]], device=self.device)
+        logits = self._logits(encoded[None], ids[:, :-1])[0, len(prompt) - 1 :]
+        chosen = logits.log_softmax(dim=-1).gather(1, ids[0, len(prompt) :, None])
+        return float(chosen.sum()) / (len(tokens) + 1)
+
+    def _rules(self, prompt: Sequence[int], temperature: float, logprobs: "_LogProbs") -> list[LogitsProcessor]:
+        """What a token must obey, in the order in which CTranslate2 applies it."""
+        options, length = self._options, len(prompt)
+        rules: list[LogitsProcessor] = []
+        if options.repetition_penalty != 1:
+            penalty = logits_process.RepetitionPenaltyLogitsProcessor(options.repetition_penalty, length)
+            rules.append(penalty)
+        if options.no_repeat_ngram_size:
+            rules.append(_NoRepeat(options.no_repeat_ngram_size, length))
+        rules.append(logits_process.SuppressTokensAtBeginLogitsProcessor(self._suppressed_first, length))
+        rules.append(logits_process.SuppressTokensLogitsProcessor(self._suppressed))
+        no_timestamps = _id(self.tokenizer, "<|notimestamps|>")
+        if no_timestamps not in prompt:
+            times = GenerationConfig(
+                no_timestamps_token_id=no_timestamps,
+                eos_token_id=self._end,
+                bos_token_id=self._end,
+                max_initial_timestamp_index=FIRST_TIMESTAMP_MAX,
+            )
+            rules.append(logits_process.WhisperTimeStampLogitsProcessor(times, begin_index=length))
+        rules.append(logprobs)
+        if temperature > 0:
+            rules.append(logits_process.TemperatureLogitsWarper(temperature))
+        return rules
+
+    def _after_start(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Logits (windows, vocabulary) of what follows the start of the transcript."""
+        start = torch.full((len(encoded), 1), _id(self.tokenizer, "<|startoftranscript|>"), device=self.device)
+        return self._logits(encoded, start)[:, 0]
+
+    def _logits(self, encoded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (windows, tokens, vocabulary) of what follows each of the ids (windows, tokens)."""
+        with torch.inference_mode():
+            made = self._model(encoder_outputs=BaseModelOutput(last_hidden_state=encoded), decoder_input_ids=ids)
+            logits: torch.Tensor = made.logits.float()
+        return logits
+
+    def _no_speech(self, encoded: torch.Tensor) -> list[float]:
+        token = self.tokenizer.token_to_id("<|nospeech|>") or _id(self.tokenizer, "<|nocaptions|>")
+        probabilities: list[float] = self._after_start(encoded).softmax(dim=1)[:, token].tolist()
+        return probabilities
+
+
+class _LogProbs(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
+    """Adds up the log probabilities of what is drawn, before the temperature; holds one step, not all of them."""
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+        self._last: torch.Tensor | None = None  # (rows, vocabulary), of the step before
+        self._sum: torch.Tensor | None = None  # (rows,)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Pass the scores (rows, vocabulary) on as they are."""
+        self._add(input_ids)
+        self._last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def means(self, sequences: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+        """Mean log probability a token of the finished sequences, (rows,); the end counts, as in OpenAI's program."""
+        self._add(sequences)
+        assert self._sum is not None
+        return self._sum / ((sequences[:, prompt_tokens:] != self._end).sum(dim=1) + 1)
+
+    def _add(self, ids: torch.Tensor) -> None:
+        if self._last is None:
+            return
+        chosen = self._last.gather(1, ids[:, -1:])[:, 0]
+        # after its end a row is filled up
+        self._sum = chosen if self._sum is None else self._sum + chosen.where(ids[:, -2] != self._end, 0.0)
+
+
+class _NoRepeat(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
+    """No n tokens in a row twice; the prompt's tokens do not count, as in CTranslate2."""
+
+    def __init__(self, size: int, prompt_tokens: int) -> None:
+        self._rule = logits_process.NoRepeatNGramLogitsProcessor(size)
+        self._prompt_tokens = prompt_tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Forbid in the scores (rows, vocabulary) what would repeat."""
+        out: torch.Tensor = self._rule(input_ids[:, self._prompt_tokens :], scores)
+        return out
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizers.Tokenizer of a Hugging Face folder, which may have it in the older form of two files."""
+    from tokenizers import Tokenizer
+    from transformers import WhisperTokenizerFast
+
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return WhisperTokenizerFast.from_pretrained(str(folder), local_files_only=True).backend_tokenizer
+
+
+def _id(tokenizer: Any, token: str) -> int:
+    number: int | None = tokenizer.token_to_id(token)
+    if number is None:
+        raise UserError("Whisper's tokenizer", f"it has no token {token}", "take a Whisper's own tokenizer")
+    return number
