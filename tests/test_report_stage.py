@@ -378,3 +378,11 @@ def test_tensorboard_reads_the_numbers_of_metrics_json(store: Store) -> None:
             low_high = dict(zip(("wer_low", "wer_high"), splits[split]["wer_ci95"], strict=True))
             expected = low_high[key] if key in low_high else splits[split][key]
             assert accumulator.Scalars(tag)[0].value == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_training_that_another_recipe_made_has_the_name_it_is_read_by(store: Store) -> None:
+    greedy = store.add("greedy", "decode", files={"test.jsonl": [perfect(r) for r in rows()]})
+    made = store.add("train", "train", files={"curve.jsonl": [{"epoch": 0, "dev_wer": 0.8}]}, summary={"parameters": 5})
+    stage = store.stage([greedy], curve=[replace(made, stage="scratch")])
+    run(Params(), stage)
+    assert [s["name"] for s in read_json(stage.folder / "metrics.json")["stages"]] == ["greedy", "scratch"]

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,18 @@ class Provenance:
         ]
 
 
-def trace(systems: Iterable[System], further: Iterable[Path]) -> Provenance:
-    """The stages behind the systems and behind `further` stage folders, each once."""
+def trace(systems: Iterable[System], further: Mapping[Path, str]) -> Provenance:
+    """The stages behind the systems and behind `further` stage folders, each once.
+
+    `further` has the names that this recipe gives those: another recipe that made them first may have other names.
+    """
     found: dict[Path, Record] = {}
     for system in systems:
         found.update(system.chain)
     for folder in further:
         found.update(ancestors(folder))
+    for folder, name in further.items():
+        found[folder.resolve()] = replace(found[folder.resolve()], name=name)
     ordered: dict[Path, Record] = {}
 
     def add(folder: Path) -> None:

@@ -74,7 +74,7 @@ def _report(params: Params, stage: Stage) -> "Report":
     systems = load_systems(stage.inputs["systems"])
     baseline = _baseline(stage, [system.name for system in systems])
     results = evaluate(systems, baseline, params.bootstrap, params.seed, workers=stage.workers)
-    provenance = trace(systems, [item.path for item in stage.inputs.get("curve", ())])
+    provenance = trace(systems, {item.path: item.stage for item in stage.inputs.get("curve", ())})
     runs = stage.folder.resolve().parent.parent
     return Report(
         title=params.title or stage.recipe,

@@ -59,7 +59,7 @@ def compare(request: Request) -> Report:
     if baseline not in names:
         raise UserError("--baseline", f"no system '{baseline}'", did_you_mean(baseline, names))
     results = evaluate(loaded.systems, baseline, request.resamples, request.seed, request.allowed, request.workers)
-    provenance = trace(loaded.systems, ())
+    provenance = trace(loaded.systems, {})
     return Report(
         title=request.title or f"{len(names)} systems compared",
         recipe="",

@@ -23,8 +23,9 @@ def curves_html(report: Report) -> str:
     """The training curve of every train stage that kept one; those on the same dev clips in one drawing first."""
     kept = [(f, r, curve) for f, r in report.provenance.stages if r.kind == "train" and (curve := read_curve(f))]
     same_dev: dict[tuple[Source, ...], dict[str, list[Epoch]]] = {}
-    for _, record, curve in kept:
-        same_dev.setdefault(record.inputs.get("dev", ()), {})[record.name] = curve
+    for folder, record, curve in kept:
+        trainings = same_dev.setdefault(record.inputs.get("dev", ()), {})
+        trainings[f"{record.name} ({folder.name})" if record.name in trainings else record.name] = curve
     compared = [_overlay(trainings) for dev, trainings in same_dev.items() if dev and len(trainings) > 1]
     single = [_training(curve, read_samples(folder)) for folder, record, curve in kept]
     if compared:
