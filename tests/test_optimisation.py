@@ -161,6 +161,7 @@ def test_names_are_nemos() -> None:
         ({"sched": {"name": "NoamAnnealing"}}, "NoamAnnealing needs d_model"),
         ({"sched": {"name": "ReduceLROnPlateau"}}, "needs monitor, e.g. monitor: val_loss"),
         ({"sched": {"name": "WarmupPolicy", "warmup_steps": 1, "warmup_ratio": 0.1}}, "say the same thing"),
+        ({"sched": {"name": "CosineAnnealing", "warmup_ratio": 10}}, "warmup_ratio 10 is a share"),
     ],
 )
 def test_what_nemo_would_stumble_over_later_is_refused_now(optim: dict[str, Any], problem: str) -> None:
@@ -214,6 +215,21 @@ def test_on_a_plateau_the_rate_is_lowered(lab: Lab) -> None:
     halves = [LR / 2**times for times in range(5)]
     # an epoch's line may stand before its lowering or after it
     assert [row["learning_rate"] for row in rows] in (pytest.approx([LR, *halves[:4]]), pytest.approx(halves))
+
+
+def test_a_plateau_is_one_of_validations(lab: Lab) -> None:
+    """Dev is heard in every second epoch, and the rate is lowered there alone."""
+    sched = {"name": "ReduceLROnPlateau", "monitor": "val_loss", "factor": 0.5, "patience": 0, "threshold": 1e9}
+    optim = {"name": "adamw", "lr": LR, "sched": sched | {"threshold_mode": "abs"}}
+    rows = curve(trained(lab, "train-second", optim, 6, {"batch_size": 4}, check_val_every_n_epoch=2))
+    # the first value is the best so far; an epoch's line may stand before its lowering or after it
+    lowered = ([LR] * 4 + [LR / 2] * 2, [LR] * 3 + [LR / 2] * 2 + [LR / 4])
+    assert [row["learning_rate"] for row in rows] in lowered
+
+
+def test_no_schedule_is_a_constant_rate(lab: Lab) -> None:
+    rows = curve(trained(lab, "train-constant", {"name": "adamw", "lr": LR, "sched": None}, 2, {"batch_size": 4}))
+    assert [row["learning_rate"] for row in rows] == [LR, LR]
 
 
 def test_a_warm_up_longer_than_the_training_is_in_its_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

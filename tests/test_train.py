@@ -12,11 +12,8 @@ from hlas.errors import UserError
 from hlas.manifests.rows import Row, write_rows
 from hlas.models import logprobs_stage
 from hlas.models.targets import check_targets
-from hlas.params import resolve_all
-from hlas.paths import project_root
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
-from hlas.yamls import read_extended
 from train_kit import LOG, RATE, Lab, curve, make_lab, params, spoken
 
 

@@ -172,7 +172,7 @@ KINDS: dict[str, Kind] = {
     ),
     "report": Kind(
         "hlas.report.stage",
-        version=2,
+        version=3,
         reads={
             "systems": Reads(("decode", "rescore", "transcribe"), "", many=True),
             "baseline": Reads(("decode", "rescore", "transcribe"), "", required=False),

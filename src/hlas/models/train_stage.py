@@ -14,7 +14,8 @@ from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS, check_augmentor
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
-from hlas.models.training.optim_keys import check_optim
+from hlas.models.training.known_keys import check_keys
+from hlas.models.training.optim_keys import check_groups, check_optim
 from hlas.models.training.options import Experiment, KeepOutputs
 from hlas.models.training.workers import check_processes, team
 from hlas.stage import Stage, Summary
@@ -40,15 +41,15 @@ class Params:
     keep_outputs: KeepOutputs | None = None  # of the frozen part of the encoder, computed once
 
     def __post_init__(self) -> None:
-        """Refuse classes that are not on the allow-list and sections that NeMo cannot do without."""
+        """Refuse what could not be trained, or would not be what the YAML says, before anything is built."""
         check_targets({"model": self.model, "trainer": self.trainer})
         for section in ("preprocessor", "encoder", "decoder", "optim", "train_ds"):
             if not isinstance(self.model.get(section), dict):
                 raise ValueError(f"model.{section} is missing")
+        check_keys(self.model, self.trainer)
         check_augmentor(self.model["train_ds"])
         check_optim(self.model["optim"])
-        if not {"max_epochs", "max_steps"} & set(self.trainer):
-            raise ValueError("trainer.max_epochs or trainer.max_steps is missing: the training would never end")
+        check_groups(self.model.get("optim_param_groups") or {})
         check_processes(self.trainer)
         check_freeze(self.freeze, self.unfreeze)
         if self.keep_outputs and (self.unfreeze or self.freeze in ("none", "feature_encoder")):

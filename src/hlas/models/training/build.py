@@ -49,6 +49,8 @@ def model_config(job: Fit) -> dict[str, Any]:
     config["train_ds"] = train | data | {"manifest_filepath": str(job.train)}
     config["validation_ds"] = dev | data | {"manifest_filepath": str(job.dev), "shuffle": False}
     config.setdefault("log_prediction", False)
+    if config["optim"].get("sched") is None:  # NeMo takes a key without a value for a schedule
+        config["optim"].pop("sched", None)
     return config
 
 

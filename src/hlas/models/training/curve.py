@@ -14,7 +14,7 @@ from hlas.models.training.throughput import Throughput
 
 
 class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
-    """Losses, dev WER and CER, learning rate, seconds and throughput of every epoch.
+    """Losses, dev WER and CER, learning rate (the highest of `optim_param_groups`), seconds, throughput of every epoch.
 
     Survives a resume without doubled epochs. With several processes the numbers are those of all of them, and the
     first one writes. An epoch without validation (`check_val_every_n_epoch`) has a line without dev numbers.
@@ -54,12 +54,13 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
         import torch
 
         loss = torch.as_tensor(self._loss, device=trainer.strategy.root_device) / max(self._batches, 1)
+        loss = loss * trainer.accumulate_grad_batches  # by which Lightning has divided each
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "train_loss": _rounded(trainer.strategy.reduce(loss, reduce_op="mean")),
             **{name: self._dev.get(name) for name in ("dev_loss", "dev_wer", "dev_cer")},
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": max(group["lr"] for group in trainer.optimizers[0].param_groups),
             **self.throughput.take(trainer),
             "seconds": round(time.monotonic() - self._started, 2),
         }

@@ -45,6 +45,8 @@ class EpochState(Callback):  # type: ignore[misc]  # lightning is untyped here
 
     def on_train_epoch_end(self, trainer: Any, model: Any) -> None:
         """Step the schedulers that wait for a plateau."""
+        if (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch:
+            return  # what was measured last would count twice
         for config in trainer.lr_scheduler_configs:
             if config.interval != BY_US:
                 continue

@@ -10,6 +10,8 @@ from hlas.models.training.job import Fit, FitResult
 from hlas.models.training.optim_keys import never_warm
 from hlas.models.training.workers import Team
 
+_TRAINER = "see the arguments of lightning.pytorch.Trainer"
+
 
 def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     """Train to the end, save the best model by dev WER as job.folder/model.nemo.
@@ -28,6 +30,7 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     from hlas.models.training.guards import Guard
     from hlas.models.training.kept_loading import attach_kept_loaders, rest_of_encoder
     from hlas.models.training.loading import attach_loaders
+    from hlas.models.training.refusals import explain_optimiser, explained
     from hlas.models.training.screening import screen
     from hlas.models.training.start import check_frozen, start_from
     from hlas.models.training.throughput import Throughput, speed
@@ -40,7 +43,9 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     curve = Curve(job.folder / "curve.jsonl", throughput, log)
     guard = Guard()
     trainer = make_trainer(job, team, [freezing, throughput, curve, guard], log)
-    model = build_model(job, trainer)
+    with explained("model", "see the arguments of that class, in NeMo's documentation or hlas.models.modules"):
+        model = build_model(job, trainer)
+    explain_optimiser(model)
     with team.first_alone("screening"):
         screened = screen(model, job, log)
     check_frozen(model, job.start, job.freeze, job.freeze_batch_norm)
@@ -93,6 +98,7 @@ def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger
     from hlas.models.training.checkpoints import checkpoint_callbacks
     from hlas.models.training.epochs import EpochState, StopAfterSteps
     from hlas.models.training.loggers import make_loggers
+    from hlas.models.training.refusals import explained
     from hlas.models.training.samples import Samples
     from hlas.models.training.validation import DevTranscripts
 
@@ -113,13 +119,15 @@ def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger
         own.append(Samples(job.folder / "samples.jsonl", dev, job.experiment.samples, job.seed))
     if steps >= 0:
         own.append(StopAfterSteps(steps))
-    return lightning.Trainer(
-        **{"max_epochs": -1, **given},
-        precision=precision_of(job.precision),
-        logger=make_loggers(job),
-        callbacks=own,
-        default_root_dir=str(job.folder),
-    )
+    loggers = make_loggers(job)
+    with explained("trainer", _TRAINER):
+        return lightning.Trainer(
+            **{"max_epochs": -1, **given},
+            precision=precision_of(job.precision),
+            logger=loggers,
+            callbacks=own,
+            default_root_dir=str(job.folder),
+        )
 
 
 def set_length(trainer: Any, model: Any, job: Fit, log: logging.Logger) -> None:
@@ -134,11 +142,16 @@ def set_length(trainer: Any, model: Any, job: Fit, log: logging.Logger) -> None:
     steps, epochs = job.trainer.get("max_steps", -1), trainer.max_epochs
     total = steps
     if (batches := batches_an_epoch(trainer, model)) is not None:
+        _check_batches(trainer, batches)
         steps_an_epoch = max(1, -(-batches // trainer.accumulate_grad_batches))
         if steps >= 0:
             needed = -(-steps // steps_an_epoch)
             epochs = trainer.fit_loop.max_epochs = needed if epochs < 0 else min(epochs, needed)
         total = epochs * steps_an_epoch if steps < 0 else min(steps, epochs * steps_an_epoch)
+    check_every = trainer.check_val_every_n_epoch
+    if 0 <= epochs < check_every:
+        problem = f"dev is heard every {check_every} epochs, and the training has {epochs}: no weights could be chosen"
+        raise UserError("train: trainer.check_val_every_n_epoch", problem, f"at most {epochs}")
     sched = model.cfg.optim.get("sched")
     if sched is not None and sched.get("max_steps") is None:
         if total < 0:
@@ -150,14 +163,27 @@ def set_length(trainer: Any, model: Any, job: Fit, log: logging.Logger) -> None:
             log.warning("%s", warning)
 
 
+def _check_batches(trainer: Any, batches: int) -> None:
+    if not batches:
+        problem = f"{trainer.limit_train_batches} leaves no batch of an epoch"
+        raise UserError("train: trainer.limit_train_batches", problem, "raise it, or lower model.train_ds.batch_size")
+    if isinstance(every := trainer.val_check_interval, int) and every > batches:
+        problem = f"{every} batches, where an epoch has {batches}"
+        raise UserError("train: trainer.val_check_interval", problem, f"at most {batches}, or a share of an epoch")
+
+
 def train(trainer: Any, model: Any, folder: Path) -> None:
     """Lightning's loop, from the last checkpoint where there is one."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from hlas.models.training.checkpoints import last_checkpoint
 
     last = last_checkpoint(folder)
     try:
         # our own checkpoints hold Lightning's loop state beside tensors, which weights_only refuses
         trainer.fit(model, ckpt_path=str(last) if last else None)
+    except MisconfigurationException as error:  # keys that do not go together, or with the data
+        raise UserError("train: trainer", " ".join(str(error).split()), _TRAINER) from error
     except SystemExit as error:  # how Lightning answers Ctrl-C
         raise KeyboardInterrupt from error
 

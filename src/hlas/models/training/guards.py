@@ -142,7 +142,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         loader = self._loaders.get(split)
         if not isinstance(dataset := getattr(loader, "dataset", None), Utterances):
             return []
-        keys = [(epoch, row) for row in loader.batch_sampler.batches_of(epoch)[batch]]  # type: ignore[union-attr]
+        keys = [(epoch, row) for row in loader.batch_sampler.batches_of(epoch)[batch]]  # type: ignore[union-attr]  # a loader of ours
         return [dataset.rows[key[1]].audio_filepath for key in keys if not bool(dataset[key][0].isfinite().all())]
 
     @contextmanager

@@ -18,12 +18,11 @@ from hlas.manifests.rows import Row
 from hlas.models.training.batching import BatchSampler, Key, Limits, TrainBatches, dev_batches, share
 from hlas.models.training.build import model_config
 from hlas.models.training.job import Fit
+from hlas.models.training.known_keys import NEMO_LOADERS
 from hlas.models.training.screening import Screened
 from hlas.parallel import default_workers
 
 MOST_WORKERS = 8  # a process, where train_ds.num_workers is not given and a GPU waits
-# Keys of train_ds that ask for a loader of NeMo's own, whose order and random state are NeMo's
-NEMO_LOADERS = ("use_lhotse", "is_tarred", "use_dali", "is_concat", "is_code_switched", "use_semi_sorted_batching")
 
 
 class BrokenClip(Exception):

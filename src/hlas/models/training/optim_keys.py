@@ -60,8 +60,7 @@ def check_optim(optim: Mapping[str, Any]) -> None:
     name = str(optim.get("name"))
     if name not in OPTIMISERS:
         raise ValueError(f"model.optim.name: no optimiser '{name}'; {did_you_mean(name, OPTIMISERS)}")
-    if not isinstance(lr := optim.get("lr"), int | float) or lr <= 0:
-        raise ValueError(f"model.optim.lr: {lr} is no learning rate above 0")
+    _check_rate("model.optim.lr", optim.get("lr"))
     sched = optim.get("sched")
     if sched is None:
         return
@@ -74,9 +73,28 @@ def check_optim(optim: Mapping[str, Any]) -> None:
     keys, example = NEEDED.get(schedule, ((), ""))
     if keys and all(sched.get(key) is None for key in keys):
         raise ValueError(f"{here}: {schedule} needs {' or '.join(keys)}, e.g. {example}")
+    for _, ratio in EXCLUSIVE:
+        if not 0 <= (sched.get(ratio) or 0) <= 1:
+            raise ValueError(f"{here}.{ratio} {sched[ratio]} is a share of the training, from 0 to 1")
     for one, other in EXCLUSIVE:
         if sched.get(one) is not None and sched.get(other) is not None:
             raise ValueError(f"{here}: {one} and {other} say the same thing; leave one out")
+
+
+def check_groups(groups: Any) -> None:
+    """Raise ValueError where `model.optim_param_groups` is no mapping of the model's parts to the optimiser's keys."""
+    if not isinstance(groups, dict) or not all(isinstance(keys, dict) for keys in groups.values()):
+        raise ValueError(
+            "model.optim_param_groups is a mapping of parts (encoder, decoder) to their keys: {lr: …}, or {}"
+        )
+    for part, keys in groups.items():
+        if "lr" in keys:
+            _check_rate(f"model.optim_param_groups.{part}.lr", keys["lr"])
+
+
+def _check_rate(where: str, rate: Any) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
+        raise ValueError(f"{where}: {rate!r} is no learning rate above 0")
 
 
 def never_warm(sched: Mapping[str, Any], steps: int) -> str:

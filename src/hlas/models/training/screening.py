@@ -194,7 +194,13 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
         for group in batches([n / rate_hz for n in samples], FORWARD_S):
             lengths = torch.tensor([samples[i] for i in group], device=model.device)
             silence = torch.zeros(len(group), int(lengths.max()), device=model.device)
-            _, frames, _ = model(input_signal=silence, input_signal_length=lengths)
+            try:
+                _, frames, _ = model(input_signal=silence, input_signal_length=lengths)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # parts that were built one by one do not fit together
+                fix = "check the widths that its parts hand on: feat_in, feat_out, d_model"
+                raise UserError("train: model", f"does not run: {' '.join(str(error).split())}", fix) from error
             for i, count in zip(group, frames.tolist(), strict=True):
                 out[i] = count
     for module, was in training.items():
