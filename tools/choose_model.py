@@ -65,7 +65,7 @@ def _described(record: Record, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:
     low, high = score["wer_ci95"]
     return {
-        key: round(value, 4)
+        key: round(value, 6)
         for key, value in (("wer", score["wer"]), ("low", low), ("high", high), ("cer", score["cer"]))
     }
 
