@@ -3,8 +3,6 @@
 import json
 import logging
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from hlas.models.training.checkpoints import (
 from hlas.models.training.ema import EmaWeights
 from hlas.models.training.options import CheckpointOptions, EarlyStopping, Ema, Experiment
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, curve, make_lab, params
+from train_kit import LOG, Lab, curve, killed_in, make_lab, params
 
 DECAY = 0.8
 
@@ -223,24 +221,6 @@ def test_only_the_last_epochs_weights_stay_on_disk(tmp_path: Path) -> None:
         "weights-003.pt",
         "weights-004.pt",
     ]
-
-
-@contextmanager
-def killed_in(epoch: int) -> Iterator[None]:
-    class Kill(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith(f"epoch {epoch} of"):
-                raise MemoryError("killed")
-
-    kill, level = Kill(), LOG.level
-    LOG.setLevel(logging.INFO)
-    LOG.addHandler(kill)
-    try:
-        with pytest.raises(MemoryError, match="killed"):
-            yield
-    finally:
-        LOG.removeHandler(kill)
-        LOG.setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The training curve, the dev transcripts and the throughput that a training writes, checked from outside."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hlas.models.training.throughput import Speed, speed
 from hlas.report.provenance import read_curve
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, curve, make_lab, params, write_split
+from train_kit import Lab, curve, killed_in, make_lab, params, write_split
 
 DEV = ["ba ca", "abc", "c", "ab ab ab", "cab", "a c b a", "bb"]
 
@@ -99,21 +98,8 @@ def test_the_audio_counted_is_that_of_the_clips(lab: Lab) -> None:
 
 def test_a_resumed_training_doubles_no_line(lab: Lab) -> None:
     tokenizer = lab.tokenizer(tokenizer_stage.Params("char"))
-
-    class Kill(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("epoch 2 of 3"):
-                raise MemoryError("killed")
-
-    kill, level = Kill(), LOG.level
-    LOG.setLevel(logging.INFO)
-    LOG.addHandler(kill)
-    try:
-        with pytest.raises(MemoryError, match="killed"):
-            lab.train("train-killed", params(epochs=3), tokenizer)
-    finally:
-        LOG.removeHandler(kill)
-        LOG.setLevel(level)
+    with killed_in(2):
+        lab.train("train-killed", params(epochs=3), tokenizer)
     folder = lab.store / "train-killed"
     assert [row["epoch"] for row in curve(folder)] == [0, 1]  # the second without a checkpoint
     lab.train("train-killed", params(epochs=3), tokenizer)

@@ -1,6 +1,5 @@
 """Training: a tiny QuartzNet on tones that stand for letters, with NeMo and Lightning themselves."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hlas.models import logprobs_stage
 from hlas.models.targets import check_targets
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, RATE, Lab, curve, make_lab, params, spoken
+from train_kit import RATE, Lab, curve, killed_in, make_lab, params, spoken
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +61,8 @@ def test_log_probs_are_distributions_that_do_not_depend_on_the_batch(lab: Lab, t
 
 def test_an_interrupted_training_goes_on_from_its_last_epoch(lab: Lab) -> None:
     tokenizer = lab.tokenizer(tokenizer_stage.Params("char"))
-
-    class Kill(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("epoch 3 of 4"):
-                raise MemoryError("killed")
-
-    kill = Kill()
-    level = LOG.level
-    LOG.setLevel(logging.INFO)
-    LOG.addHandler(kill)
-    try:
-        with pytest.raises(MemoryError, match="killed"):
-            lab.train("train-resumed", params(epochs=4), tokenizer)
-    finally:
-        LOG.removeHandler(kill)
-        LOG.setLevel(level)
+    with killed_in(3):
+        lab.train("train-resumed", params(epochs=4), tokenizer)
     folder = lab.store / "train-resumed"
     assert not (folder / "model.nemo").exists()
     first_losses = {row["epoch"]: row["train_loss"] for row in curve(folder)}

@@ -2,12 +2,14 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from hlas.manifests.rows import Row, write_rows
@@ -124,3 +126,23 @@ def write_whisper(folder: Path, layers: int = 4) -> None:
     WhisperForConditionalGeneration(config).save_pretrained(folder)
     for name in ("tokenizer.json", "preprocessor_config.json"):
         (folder / name).write_text("{}", encoding="utf-8")
+
+
+@contextmanager
+def killed_in(epoch: int) -> Iterator[None]:
+    """Break the training inside at the end of that epoch, counted from 1, before its checkpoint."""
+
+    class Kill(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith(f"epoch {epoch} of"):
+                raise MemoryError("killed")
+
+    kill, level = Kill(), LOG.level
+    LOG.setLevel(logging.INFO)
+    LOG.addHandler(kill)
+    try:
+        with pytest.raises(MemoryError, match="killed"):
+            yield
+    finally:
+        LOG.removeHandler(kill)
+        LOG.setLevel(level)
