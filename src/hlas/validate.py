@@ -59,7 +59,7 @@ def _recipes(paths: Iterable[Path]) -> tuple[list[UserError], list[str], set[Pat
             continue
         notes += recipe.notes
         languages |= recipe.languages
-    return errors, notes, languages
+    return errors, list(dict.fromkeys(notes)), languages  # a recipe that extends another repeats its notes
 
 
 def validate_project() -> Validation:
