@@ -1,8 +1,8 @@
 """A training that is killed and goes on is the one that was never killed, to the last bit; so are two of one seed."""
 
-import os
 import signal
 import tarfile
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from hlas.models import train_stage
 from hlas.stage import Input
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, make_lab, params
+from train_kit import Lab, curve, make_lab, params, train_until_killed
 
 TIMES = {"seconds", "train_seconds", "samples_per_s", "audio_s_per_s", "wait_s_per_step", "wait_s_max"}
 EVERYTHING_RANDOM: dict[str, Any] = {
@@ -50,28 +50,16 @@ def train(
     """The curve and the weights; killed in the middle of a batch first, where `kill_at` says (epoch, batch)."""
     folder = lab.store / name
     if kill_at:
-        child = os.fork()  # which has NeMo imported already
-        if child == 0:
-            die_in(*kill_at)
-            lab.train(name, given, tokenizer)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        # spawned: a forked child of a process that runs torch's threads can hang
+        child = get_context("spawn").Process(target=train_until_killed, args=(lab, name, given, tokenizer, *kill_at))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         assert not (folder / "model.nemo").exists()
         done = curve(folder) if (folder / "curve.jsonl").exists() else []
         assert [row["epoch"] for row in done] == list(range(kill_at[0]))
     lab.train(name, given, tokenizer)
     return [{k: v for k, v in row.items() if k not in TIMES} for row in curve(folder)], weights(folder)
-
-
-def die_in(epoch: int, at: int) -> None:
-    from hlas.models.training.guards import Guard
-
-    def start(self: Guard, trainer: Any, model: Any, batch: Any, index: int) -> None:
-        if (trainer.current_epoch, index) == (epoch, at):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    Guard.on_train_batch_start = start  # type: ignore[method-assign]  # in a process that is about to die
 
 
 def weights(folder: Path) -> dict[str, bytes]:

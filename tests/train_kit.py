@@ -2,6 +2,9 @@
 
 import json
 import logging
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,3 +149,18 @@ def killed_in(epoch: int) -> Iterator[None]:
     finally:
         LOG.removeHandler(kill)
         LOG.setLevel(level)
+
+
+def train_until_killed(
+    lab: Lab, name: str, given: train_stage.Params, tokenizer: Input, epoch: int, batch: int
+) -> None:
+    """Train in a process of its own, which is killed as that batch of that epoch begins, both counted from 0."""
+    from hlas.models.training.guards import Guard
+
+    def start(self: Guard, trainer: Any, model: Any, data: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (epoch, batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Guard.on_train_batch_start = start  # type: ignore[method-assign]  # in a process that is about to die
+    multiprocessing.set_start_method("fork", force=True)  # a spawned process would spawn the loader's workers, too
+    lab.train(name, given, tokenizer)

@@ -82,11 +82,11 @@ class Throughput(Callback):  # type: ignore[misc]  # lightning is untyped here
         waits_s = self._waits_s or [0.0]
         peak_gib = torch.cuda.max_memory_allocated() / 2**30 if self._cuda else 0.0
         return {
-            "train_seconds": round(train_s, 3),
+            "train_seconds": round(train_s, 6),
             "batches": self._batches,
             "utterances": int(utterances),
             "samples_per_s": round(utterances / train_s, 3),
-            "audio_s_per_s": round(audio_s / train_s, 2) if audio_s else None,
+            "audio_s_per_s": round(audio_s / train_s, 3) if audio_s else None,
             "wait_s_per_step": round(over_all(statistics.fmean(waits_s), "mean"), 5),
             "wait_s_max": round(over_all(max(waits_s), "max"), 5),
             "gpu_memory_gib": round(over_all(peak_gib, "max"), 3) if self._cuda else None,
