@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +22,28 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path, whole: Callable[[Path], bool]) -> Iterator[Path]:
+    """A fresh folder to fill, which takes the name `target` only if the block ends without an error.
+
+    `whole` says whether a folder is what it should be: one that another process has finished meanwhile is left, and a
+    broken one is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
+        if not whole(target):
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+    except OSError:
+        if not whole(target):  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: Path, data: Any) -> None:

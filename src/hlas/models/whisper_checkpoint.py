@@ -6,14 +6,12 @@ weights that `whisper_weights` finds, and kept in hlas's own cache.
 
 import logging
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError, did_you_mean
-from hlas.files import read_json, sha256_file, write_json
+from hlas.files import atomic_folder, read_json, sha256_file, write_json
 from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
 from hlas.models.whisper_sizes import SIZES
 from hlas.models.whisper_weights import JOINED, PACKAGES, whisper_weights
@@ -147,18 +145,7 @@ def _from_ctranslate2(problems: list[str]) -> tuple[Path, str] | None:
     LOG.info("Whisper base: converting the CTranslate2 weights for training, once")
     from hlas.models.whisper_convert import convert
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with atomic_folder(target, _intact) as partial:
         convert(weights.folder, partial, SIZES["base"])
         write_json(partial / RECORD, {"model.bin": weights.sha256, WEIGHTS: sha256_file(partial / WEIGHTS)})
-        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
-        if not _intact(target):
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
-    except OSError:
-        if not _intact(target):  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target, _converted_source()

