@@ -1,4 +1,4 @@
-"""Fixtures of several test modules: a small Common Voice release with sound, and the manifests stage run on it."""
+"""Fixtures of several test modules: a small Common Voice release with sound, its manifests, a store to train in."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,8 @@ import soundfile
 from hlas.manifests.stage import Params, run
 from hlas.manifests.text import Language
 from hlas.stage import Input, Stage, Summary
+from hlas.tokenizers import stage as tokenizer_stage
+from train_kit import Lab, make_lab
 
 LANGUAGE = Language("xx", "test", tuple("abcdefghijklmnopqrstuvwxyz"))
 COLUMNS = ("client_id", "path", "sentence_id", "sentence", "age", "gender", "accents", "locale")
@@ -67,3 +69,15 @@ def make() -> Callable[..., Summary]:
         return run(params or Params(), Stage("manifests", "manifests", out, inputs, language, log, workers))
 
     return stage
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A store whose corpus has eight utterances to train on and two dev ones."""
+    return make_lab(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(lab: Lab) -> Input:
+    """The corpus's characters."""
+    return lab.tokenizer(tokenizer_stage.Params("char"))

@@ -27,7 +27,7 @@ from hlas.models.training.checkpoints import (
 from hlas.models.training.ema import EmaWeights
 from hlas.models.training.options import CheckpointOptions, EarlyStopping, Ema, Experiment
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, curve, killed_in, make_lab, params
+from train_kit import LOG, Lab, curve, killed_in, params
 
 DECAY = 0.8
 
@@ -221,11 +221,6 @@ def test_only_the_last_epochs_weights_stay_on_disk(tmp_path: Path) -> None:
         "weights-003.pt",
         "weights-004.pt",
     ]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 def weights(path: Path) -> dict[str, Tensor]:

@@ -14,13 +14,7 @@ from hlas.models.training.build import build_model
 from hlas.models.training.unfreezing import Unfreezing
 from hlas.recipe import load_recipe
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, conformer, fit_job, make_lab, params
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
-
+from train_kit import LOG, Lab, conformer, fit_job, params
 
 MODELS = {"quartznet": quartznet, "conformer": conformer}
 

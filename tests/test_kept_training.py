@@ -10,18 +10,7 @@ from hlas.errors import UserError
 from hlas.models import train_stage
 from hlas.models.training.options import KeepOutputs
 from hlas.stage import Input
-from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, make_lab, params
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(lab: Lab) -> Input:
-    return lab.tokenizer(tokenizer_stage.Params("char"))
+from train_kit import Lab, curve, params
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from hlas.models import train_stage
 from hlas.models.nemo_quiet import import_asr
 from hlas.models.training.known_keys import DATASET, MODEL, TRAINER, check_keys
 from hlas.stage import Input
-from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, make_lab, params
+from train_kit import Lab, curve, params
 
 OWN = {"batch_duration", "num_buckets"}  # of hlas's loader
 
@@ -78,16 +77,6 @@ def test_values_that_others_refer_to_and_nemos_own_loaders_have_any_keys() -> No
     check_keys(model, {"max_epochs": 1})
     check_keys({"train_ds": {"use_lhotse": True, "quadratic_duration": 15, "batch_duration": 60}}, {"max_steps": 1})
     check_keys({"test_ds": {"manifest_filepath": None}}, {"max_epochs": -1, "max_steps": 9, "val_check_interval": 0.5})
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(lab: Lab) -> Input:
-    return lab.tokenizer(tokenizer_stage.Params("char"))
 
 
 def changed(section: str, **keys: Any) -> Callable[[train_stage.Params], train_stage.Params]:

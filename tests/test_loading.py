@@ -15,7 +15,7 @@ from hlas.errors import UserError
 from hlas.models.training.batching import BatchSampler, Limits, TrainBatches, dev_batches, share
 from hlas.models.training.job import Fit
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, make_lab, params
+from train_kit import Lab, params
 
 DURATIONS_S = st.lists(st.floats(0.1, 20.0), min_size=1, max_size=80)
 LIMITS = st.builds(
@@ -109,11 +109,6 @@ def test_incomplete_batches_can_be_dropped() -> None:
 def test_limits_that_no_batch_keeps_are_refused(make: Callable[[], Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         make()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 NOISY = {"white_noise": {"prob": 1.0, "min_level": -60, "max_level": -30}, "gain": {"prob": 0.5}}

@@ -17,12 +17,7 @@ from hlas.models.training.job import Fit
 from hlas.models.training.loggers import make_loggers
 from hlas.models.training.options import Experiment
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, fit_job, make_lab, params
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
+from train_kit import Lab, curve, fit_job, params
 
 
 @pytest.fixture(autouse=True)

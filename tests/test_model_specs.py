@@ -17,7 +17,7 @@ from hlas.params import resolve_all
 from hlas.paths import project_root
 from hlas.tokenizers import stage as tokenizer_stage
 from hlas.yamls import read_extended
-from train_kit import RATE, Lab, make_lab, spoken
+from train_kit import RATE, Lab, spoken
 
 MODELS = project_root() / "models"
 CTC_SPECS = sorted(path.stem for path in MODELS.glob("*.yaml") if "engine" not in read_extended(path).data)
@@ -193,11 +193,6 @@ def test_specs_keep_the_values_that_their_headers_cite(
 @pytest.mark.parametrize("name", CTC_SPECS)
 def test_specs_name_only_classes_of_the_allow_list(name: str) -> None:
     check_targets(spec(name))
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 def built(lab: Lab, name: str, encoder: dict[str, Any], tokenizer: tokenizer_stage.Params) -> Any:

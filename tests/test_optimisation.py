@@ -13,7 +13,7 @@ from hlas.models import train_stage
 from hlas.models.nemo_quiet import import_asr
 from hlas.models.training.optim_keys import OPTIMISERS, SCHEDULES, check_optim, never_warm
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, curve, make_lab, params
+from train_kit import LOG, Lab, curve, params
 
 STEPS, WARM, LR, LEAST = 40, 8, 0.01, 0.001
 
@@ -175,11 +175,6 @@ def test_a_warm_up_that_never_ends_is_told() -> None:
 
 
 # --- through the train stage
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 def trained(lab: Lab, name: str, optim: dict[str, Any], epochs: int, train_ds: dict[str, Any], **trainer: Any) -> Path:

@@ -10,24 +10,13 @@ import pytest
 
 from hlas.models import train_stage
 from hlas.stage import Input
-from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, make_lab, params, train_until_killed
+from train_kit import Lab, curve, params, train_until_killed
 
 TIMES = {"seconds", "train_seconds", "samples_per_s", "audio_s_per_s", "wait_s_per_step", "wait_s_max"}
 EVERYTHING_RANDOM: dict[str, Any] = {
     "white_noise": {"prob": 0.7, "min_level": -60, "max_level": -40},  # numpy's generator
     "gain": {"prob": 0.5, "min_gain_dbfs": -6, "max_gain_dbfs": 6},  # Python's
 }
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(lab: Lab) -> Input:
-    return lab.tokenizer(tokenizer_stage.Params("char"))
 
 
 def random_everywhere(workers: int = 0, seed: int = 3, sched: dict[str, Any] | None = None, **trainer: Any) -> Any:

@@ -16,14 +16,9 @@ from hlas.models.training.job import Start
 from hlas.models.training.pretrained import pretrained_file
 from hlas.models.training.start import check_frozen, start_from
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import LOG, Lab, conformer, fit_job, make_lab, params
+from train_kit import LOG, Lab, conformer, fit_job, params
 
 ROWS = "decoder_layers.0.weight"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 def built(lab: Lab, tokens: str = " abc", given: Any = None, seed: int = 7) -> Any:

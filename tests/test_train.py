@@ -13,12 +13,7 @@ from hlas.models import logprobs_stage
 from hlas.models.targets import check_targets
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import RATE, Lab, curve, killed_in, make_lab, params, spoken
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
+from train_kit import RATE, Lab, curve, killed_in, params, spoken
 
 
 @pytest.fixture(scope="module")

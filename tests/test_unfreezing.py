@@ -16,13 +16,7 @@ from freezing_kit import QUARTZNET, States, changed, quartznet, trained
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.training.build import build_model
 from hlas.models.training.unfreezing import Unfreezing
-from train_kit import LOG, Lab, conformer, fit_job, make_lab
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
-
+from train_kit import LOG, Lab, conformer, fit_job
 
 SCHEDULE: dict[int, Freeze] = {1: {"encoder_except_last": 2}, 3: "none"}
 

@@ -28,7 +28,7 @@ from hlas.recipe import load_recipe
 from hlas.runner import run_recipe
 from hlas.store import is_done, partial, read_record
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, make_lab
+from train_kit import Lab
 
 EPOCHS = 5
 # nothing in it depends on chance, nor on the other utterances of a batch
@@ -68,11 +68,6 @@ exp_manager: {{checkpoint_callback_params: {{monitor: val_loss}}}}
 TWO = ("--set", "train.trainer.devices=2", "--set", "train.model.train_ds.batch_size=2")
 HLAS = (sys.executable, "-c", "from hlas.cli import main; main()")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
