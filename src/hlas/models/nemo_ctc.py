@@ -1,6 +1,7 @@
 """A trained NeMo CTC model as a function from audio to log-probs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ class CtcModel:
             log_probs, frames, _ = self.model(input_signal=signal, input_signal_length=lengths)
         log_probs = log_probs.float().cpu().numpy()
         return [log_probs[i, : int(n)] for i, n in enumerate(frames)]
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each module is in its own again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def batches(durations_s: Sequence[float], batch_s: float, most: int = 64) -> Iterator[list[int]]:

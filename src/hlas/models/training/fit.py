@@ -51,11 +51,12 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     check_frozen(model, job.start, job.freeze, job.freeze_batch_norm)
     with team.first_alone("the first weights"):  # they may have to be fetched
         decoder = start_from(model, job.start, log)
-    attach_loaders(model, job, screened, team.me.rank, team.me.count, log)
     if job.keep_outputs:
         model.to(trainer.strategy.root_device)
         with team.first_alone("keeping outputs"):
             attach_kept_loaders(model, job, screened, team.me.rank, team.me.count, log)
+    else:
+        attach_loaders(model, job, screened, team.me.rank, team.me.count, log)
     set_length(trainer, model, job, log)
     _say(model, trainer, job, log)
     started = time.monotonic()

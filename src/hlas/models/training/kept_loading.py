@@ -12,7 +12,7 @@ from hlas.manifests.rows import Row
 from hlas.models.training.batching import Key
 from hlas.models.training.job import Fit
 from hlas.models.training.kept_outputs import Item, KeptDataset, can_keep, keep_outputs, kept_encoder
-from hlas.models.training.loading import dev_sampler, make_loader, train_sampler
+from hlas.models.training.loading import configure_data, dev_sampler, make_loader, train_sampler
 from hlas.models.training.screening import Screened
 
 FOLDER = "kept"  # in the stage's folder, while it trains
@@ -62,6 +62,7 @@ def attach_kept_loaders(
         )
         for split in ("train", "dev")
     }
+    configure_data(model, job, screened)
     train, dev = ([_tokens(model, row) for row in screened[split].rows] for split in ("train", "dev"))
     rows, config = screened["train"].rows, model.cfg.train_ds
     heard = KeptUtterances(kept["train"].dataset(train, job.seed, augment=True), rows, job.seed)

@@ -27,7 +27,7 @@ from hlas.errors import UserError
 from hlas.files import read_json, sha256_json, write_json
 from hlas.manifests.audio.files import load_utterance
 from hlas.manifests.rows import Row
-from hlas.models.nemo_ctc import Audio, batches
+from hlas.models.nemo_ctc import Audio, batches, evaluating
 from hlas.progress import track
 
 ARRAY, INDEX, RECORD = "outputs.f16", "index.npy", "kept.json"
@@ -176,7 +176,7 @@ def keep_outputs(
     for old in (path, partial):
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    with (partial / ARRAY).open("wb") as file, _evaluating(model):
+    with (partial / ARRAY).open("wb") as file, evaluating(model):
         index, width = _write(file, _computed(model, rows, folder, factors, last_layers), (len(rows), len(factors)))
     np.save(partial / INDEX, index, allow_pickle=False)
     pool = getattr(model.encoder, "pool", 1)
@@ -207,18 +207,6 @@ def _write(
         except OSError as error:
             raise UserError(file.name, f"cannot be written: {error}", "make room, or leave keep_outputs out") from error
     return index, width
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """The model in evaluation mode; afterwards each module is in its own again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _made_of(model: Any, rows: Sequence[Row], speeds: Sequence[float], last_layers: int) -> str:

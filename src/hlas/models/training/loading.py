@@ -69,10 +69,8 @@ def drawn_from(*key: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
-def attach_loaders(
-    model: Any, job: Fit, screened: Mapping[str, Screened], rank: int, ranks: int, log: logging.Logger
-) -> None:
-    """Give the model its loaders of train and dev, and their keys in its config, as NeMo's own set-up does."""
+def configure_data(model: Any, job: Fit, screened: Mapping[str, Screened]) -> None:
+    """The keys of the data in the model's config, as NeMo's own set-up leaves them: what the loaders are made by."""
     from omegaconf import OmegaConf, open_dict
 
     config = OmegaConf.create({name: model_config(job)[name] for name in ("train_ds", "validation_ds")})
@@ -80,13 +78,21 @@ def attach_loaders(
     config.validation_ds.manifest_filepath = str(screened["dev"].manifest)
     with open_dict(model.cfg):
         model.cfg.merge_with(config)
-    if own := [key for key in NEMO_LOADERS if config.train_ds.get(key)]:
+    model._validation_names = ["dev"]  # NeMo reads it where there are several
+
+
+def attach_loaders(
+    model: Any, job: Fit, screened: Mapping[str, Screened], rank: int, ranks: int, log: logging.Logger
+) -> None:
+    """Give the model its loaders of train and dev."""
+    configure_data(model, job, screened)
+    config = model.cfg.train_ds
+    if own := [key for key in NEMO_LOADERS if config.get(key)]:
         log.warning("train_ds.%s: NeMo's own loader; a training that was killed goes on with other batches", own[0])
-        model.setup_training_data(model.cfg.train_ds)
+        model.setup_training_data(config)
     else:
         model._train_dl = train_loader(model, screened["train"].rows, job.seed, rank, ranks)
     model._validation_dl = dev_loader(model, screened["dev"].rows, rank, ranks)
-    model._validation_names = ["dev"]  # NeMo reads it where there are several
 
 
 def train_loader(model: Any, rows: Sequence[Row], seed: int, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:

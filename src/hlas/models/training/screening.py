@@ -16,7 +16,7 @@ from hlas.errors import UserError
 from hlas.files import atomic_text
 from hlas.manifests.rows import Row, read_manifest, rebase, write_rows
 from hlas.models.augmentor import length_factors
-from hlas.models.nemo_ctc import batches
+from hlas.models.nemo_ctc import batches, evaluating
 from hlas.models.training.job import Fit
 
 REJECTS = "rejects.tsv"
@@ -187,10 +187,8 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
     import torch
 
     rate_hz = int(model.cfg.sample_rate)
-    training = {module: module.training for module in model.modules()}
     out = [0] * len(samples)
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for group in batches([n / rate_hz for n in samples], FORWARD_S):
             lengths = torch.tensor([samples[i] for i in group], device=model.device)
             silence = torch.zeros(len(group), int(lengths.max()), device=model.device)
@@ -203,8 +201,6 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
                 raise UserError("train: model", f"does not run: {' '.join(str(error).split())}", fix) from error
             for i, count in zip(group, frames.tolist(), strict=True):
                 out[i] = count
-    for module, was in training.items():
-        module.training = was
     return out
 
 
