@@ -261,10 +261,12 @@ def first_norm(lab: Lab, name: str, **trainer: Any) -> float:
     folder = lab.store / name
     folder.mkdir()
     given = params(2, **trainer)
+    from hlas.models.training.validation import DevTranscripts
+
     labels = tokenizer_stage.read_labels(lab.tokenizer(tokenizer_stage.Params("char")).path)
     manifests = (lab.split(split).path for split in ("train", "dev"))
     job = Fit(given.model, given.trainer, "32-true", 1, *manifests, labels, folder)
-    loop = make_trainer(job, Team(), [Probe()], LOG)
+    loop = make_trainer(job, Team(), DevTranscripts(labels), [Probe()], LOG)
     model = build_model(job, loop)
     attach_loaders(model, job, screen(model, job, LOG), 0, 1, LOG)
     set_length(loop, model, job, LOG)

@@ -140,7 +140,7 @@ def test_what_the_encoder_cannot_do_is_said(torch: Any) -> None:
     ours = encoder(torch)
     with pytest.raises(UserError, match=r"30\.0 s|30 s"):
         ours(audio_signal=torch.randn(1, 80, 3001), length=torch.tensor([3001]))
-    with pytest.raises(UserError, match="128 features, where Whisper tiny needs 80"):
+    with pytest.raises(UserError, match="128 features, where this Whisper needs 80"):
         ours(audio_signal=torch.randn(1, 128, 30), length=torch.tensor([30]))
     with pytest.raises(UserError, match="0 to 4"):
         ours.lower(torch.randn(1, 80, 30), torch.tensor([30]), last_layers=5)

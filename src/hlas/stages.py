@@ -161,12 +161,26 @@ KINDS: dict[str, Kind] = {
         needs_spec=False,
         uses_language=True,
     ),
+    "finetune": Kind(
+        "hlas.models.finetune_stage",
+        version=1,
+        reads={
+            "train": Reads(("manifests.*",), "manifest"),
+            "dev": Reads(("manifests.*",), "manifest"),
+            "init": Reads(("finetune.model",), "folder of a Whisper", required=False),
+            "noise": Reads(("augment.noise",), "noise manifest", required=False),
+            "rooms": Reads(("augment.rooms",), "manifest of impulse responses", required=False),
+        },
+        writes={"model": "model"},
+        uses_language=True,
+        resumes=True,
+    ),
     "transcribe": Kind(
         "hlas.models.transcribe_stage",
         version=2,
         reads={
             "data": Reads(("manifests.*", "noisy.*"), "manifest", many=True),
-            "weights": Reads((), "folder of a Whisper", required=False),
+            "weights": Reads(("finetune.model",), "folder of a Whisper", required=False),
         },
         uses_language=True,
     ),
@@ -176,7 +190,7 @@ KINDS: dict[str, Kind] = {
         reads={
             "systems": Reads(("decode", "rescore", "transcribe"), "", many=True),
             "baseline": Reads(("decode", "rescore", "transcribe"), "", required=False),
-            "curve": Reads(("train",), "", many=True, required=False),
+            "curve": Reads(("train", "finetune"), "", many=True, required=False),
         },
         needs_spec=False,
         uses_language=True,

@@ -12,7 +12,7 @@ from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase
 from hlas.models.transcripts import DOUBTS
 from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper
 from hlas.models.whisper_folders import Found, engine_folder
-from hlas.models.whisper_languages import CODES, check_code, nearest
+from hlas.models.whisper_languages import CODES, nearest, told_language
 from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_sizes import SIZES
 from hlas.models.whisper_weights import HUB_REPOSITORIES
@@ -51,7 +51,7 @@ def run(params: Params, stage: Stage) -> Summary:
     """Write <split>.jsonl and <split>.csv for each input, and timing.json."""
     inputs = stage.splits("data")
     manifests = {split: read_manifest(path) for split, path in inputs.items()}
-    code = told_language(params, stage)
+    code = told_language(params.language, stage.need_language(), stage.name)
     found = _folder(params, stage)
     # seen to work here, where its errors and the choice of the device are the stage's own
     whisper = Whisper(found.folder, params, code, params.threads)
@@ -92,16 +92,6 @@ def run(params: Params, stage: Stage) -> Summary:
         "processes": processes,
         "load_s": round(load_s, 3),
     }
-
-
-def told_language(params: Params, stage: Stage) -> str:
-    """The code that Whisper is told, '' where it guesses. UserError where it lacks the language and nothing maps it."""
-    if params.language == "auto":
-        return ""
-    language = stage.need_language()
-    code = params.language or language.whisper_code or language.code
-    check_code(code, where=f"{stage.name}: {language.name}")
-    return code
 
 
 def _folder(params: Params, stage: Stage) -> Found:

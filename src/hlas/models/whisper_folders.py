@@ -1,7 +1,7 @@
 """From what a spec or an edge names to the folder that an engine loads, checked and, where need be, converted.
 
-Two kinds of folders hold a Whisper: CTranslate2's (model.bin) and Hugging Face's (model.safetensors). An adapter alone
-is none.
+Two kinds of folders hold a Whisper: CTranslate2's (model.bin) and Hugging Face's (model.safetensors). A LoRA adapter's
+folder (adapter_config.json) is merged into the base that it names, once, and kept in hlas's cache.
 """
 
 import logging
@@ -69,10 +69,30 @@ def engine_folder(model: str, given: Path | None, options: WhisperOptions, sourc
         check_bin(given / "model.bin")
         return Found(given, source, sha256_file(given / "model.bin"))
     if kind == "adapter":
-        raise UserError(str(given), "an adapter alone, not a whole model", "name the folder of the merged model")
+        return _engines_own(_merged(given), f"{source}, merged", options)
     check_safetensors(given / WEIGHTS)
-    folder = given if options.engine == "transformers" else _converted(given)
-    return Found(folder, source, sha256_file(given / WEIGHTS))
+    return _engines_own(given, source, options)
+
+
+def _engines_own(folder: Path, source: str, options: WhisperOptions) -> Found:
+    """A Hugging Face folder in the form that the engine loads."""
+    own = folder if options.engine == "transformers" else _converted(folder)
+    return Found(own, source, sha256_file(folder / WEIGHTS))
+
+
+def _merged(adapter: Path) -> Path:
+    """The Hugging Face form of an adapter on its base, kept in hlas's cache under the hash of the adapter's files."""
+    from hlas.models.finetuning.saving import save_whole
+    from hlas.models.finetuning.start import load, on_base
+
+    found = on_base(adapter, "")  # also checks that it is this base's
+    names = [found.sha256, *(_digest(folder) for folder in found.below)]
+    target = own_cache(f"whisper-merged-{sha256_json(names)[:16]}")
+    if not target.is_dir():
+        LOG.info("Whisper: merging the adapter in %s into its base, once", adapter)
+        with atomic_folder(target, Path.is_dir) as partial:
+            save_whole(load(found), partial, found.folder)
+    return target
 
 
 def _by_name(model: str, options: WhisperOptions) -> Found:

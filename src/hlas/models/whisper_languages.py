@@ -8,6 +8,7 @@ import difflib
 from typing import Any
 
 from hlas.errors import UserError
+from hlas.manifests.text import Language
 
 CODES = (
     *("af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en"),
@@ -93,6 +94,15 @@ def check_code(code: str, known: tuple[str, ...] = CODES, where: str = "") -> No
         f"set `whisper: {{code: …}}` in the language's YAML, or `language: …` on the stage ('auto': it guesses); {says}"
     )
     raise UserError(where or f"Whisper language '{code}'", f"Whisper does not know the language '{code}'", fix)
+
+
+def told_language(wanted: str, language: Language, stage: str) -> str:
+    """The code that Whisper is told, '' where it guesses. UserError where it lacks the language and nothing maps it."""
+    if wanted == "auto":
+        return ""
+    code = wanted or language.whisper_code or language.code
+    check_code(code, where=f"{stage}: {language.name}")
+    return code
 
 
 def known_to(tokenizer: Any) -> tuple[str, ...]:

@@ -46,11 +46,24 @@ class TransformersEngine:
             self._model: Any = WhisperModel.from_pretrained(
                 str(folder), dtype=getattr(torch, self.compute_type), attn_implementation="sdpa", local_files_only=True
             )
-            self.tokenizer = _tokenizer(folder)
+            self.tokenizer = read_tokenizer(folder)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
             raise UserError(str(folder), problem, "fetch or save it again") from error
         self._model.to(self.device).eval()
+        self._read_model()
+        torch.manual_seed(SEED)
+
+    @classmethod
+    def around(cls, model: Any, tokenizer: Any, options: WhisperOptions) -> "TransformersEngine":
+        """An engine that draws from a model as it is at the time, e.g. while it is trained; on the device it is on."""
+        engine = cls.__new__(cls)
+        engine._options, engine._model, engine.tokenizer = options, model, tokenizer
+        engine.compute_type = str(model.dtype).removeprefix("torch.")
+        engine._read_model()
+        return engine
+
+    def _read_model(self) -> None:
         self.mels = int(self._model.config.num_mel_bins)
         self.languages = known_to(self.tokenizer) if self._model.config.vocab_size >= MULTILINGUAL_TOKENS else ("en",)
         self._end = _id(self.tokenizer, "<|endoftext|>")
@@ -59,13 +72,12 @@ class TransformersEngine:
         blank = self.tokenizer.encode(" ", add_special_tokens=False).ids
         self._suppressed_first = list(own.begin_suppress_tokens or [*blank, self._end])
         self._model.generation_config = GenerationConfig()  # else what it says is added to what is asked for
-        torch.manual_seed(SEED)
 
     def encode(self, features: "npt.NDArray[np.float32]") -> torch.Tensor:
         """Encode (windows, mels, frames) -> (windows, frames / 2, width); as the model's own, but of any length."""
         encoder = self._model.model.encoder
         with torch.inference_mode():
-            x = torch.from_numpy(features).to(self.device, self._model.dtype)
+            x = torch.from_numpy(features).to(self._model.device, self._model.dtype)
             x = nn.functional.gelu(encoder.conv2(nn.functional.gelu(encoder.conv1(x)))).transpose(1, 2)
             x = x + encoder.embed_positions.weight[: x.shape[1]]
             for layer in encoder.layers:
@@ -87,7 +99,7 @@ class TransformersEngine:
 
     def draw(self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], temperature: float) -> list[Drawn]:
         """A text for each window; of samples the most probable one."""
-        options, asked = self._options, torch.tensor([list(prompt) for prompt in prompts], device=self.device)
+        options, asked = self._options, torch.tensor([list(prompt) for prompt in prompts], device=self._model.device)
         sampled = temperature > 0
         samples = options.best_of if sampled else 1
         logprobs = _LogProbs(self._end)
@@ -128,7 +140,7 @@ class TransformersEngine:
 
     def _mean(self, encoded: torch.Tensor, prompt: Sequence[int], tokens: Sequence[int], ended: bool) -> float:
         """Mean log probability a token, heard once more: a beam search would have to keep all its steps' scores."""
-        ids = torch.tensor([[*prompt, *tokens, *([self._end] if ended else [])]], device=self.device)
+        ids = torch.tensor([[*prompt, *tokens, *([self._end] if ended else [])]], device=self._model.device)
         logits = self._logits(encoded[None], ids[:, :-1])[0, len(prompt) - 1 :]
         chosen = logits.log_softmax(dim=-1).gather(1, ids[0, len(prompt) :, None])
         return float(chosen.sum()) / (len(tokens) + 1)
@@ -160,7 +172,7 @@ class TransformersEngine:
 
     def _after_start(self, encoded: torch.Tensor) -> torch.Tensor:
         """Logits (windows, vocabulary) of what follows the start of the transcript."""
-        start = torch.full((len(encoded), 1), _id(self.tokenizer, "<|startoftranscript|>"), device=self.device)
+        start = torch.full((len(encoded), 1), _id(self.tokenizer, "<|startoftranscript|>"), device=self._model.device)
         return self._logits(encoded, start)[:, 0]
 
     def _logits(self, encoded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -217,7 +229,7 @@ class _NoRepeat(LogitsProcessor):  # type: ignore[misc]  # transformers has no t
         return out
 
 
-def _tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
     """The tokenizers.Tokenizer of a Hugging Face folder, which may have it in the older form of two files."""
     from tokenizers import Tokenizer
     from transformers import WhisperTokenizerFast

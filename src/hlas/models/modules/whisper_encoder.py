@@ -7,6 +7,7 @@ frozen can be computed once for all epochs (see hlas.models.training.kept_output
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from nemo.core.classes.common import typecheck
@@ -55,11 +56,25 @@ class WhisperEncoder(NeuralModule):  # type: ignore[misc]  # NeMo has no types
             max_source_positions=POSITIONS,
             dropout=dropout,
         )
-        self.size, self.pool, self.pretrained = size, pool, pretrained
+        self.size, self.pretrained = size, pretrained
+        self._hold(modeling_whisper.WhisperEncoder(config), chosen, pool)
+
+    @classmethod
+    def around(cls, whisper: Any) -> "WhisperEncoder":
+        """The encoder of one of transformers' models itself, its weights shared: the last layer's output."""
+        encoder = cls.__new__(cls)
+        NeuralModule.__init__(encoder)
+        encoder.size, encoder.pretrained = "", True
+        encoder._hold(whisper, [len(whisper.layers)], 1)
+        return encoder
+
+    def _hold(self, whisper: Any, chosen: Sequence[int], pool: int) -> None:
+        self.pool = pool
         self.subsampling_factor = 2 * pool  # NeMo reads it, for times
-        self.whisper = modeling_whisper.WhisperEncoder(config)
-        self.chosen = chosen
-        self._feat_in, self._feat_out = shape.mels, len(chosen) * shape.width  # NeMo reads _feat_out
+        self.whisper = whisper
+        self.chosen = list(chosen)
+        config = whisper.config
+        self._feat_in, self._feat_out = config.num_mel_bins, len(self.chosen) * config.d_model  # NeMo reads _feat_out
 
     @property
     def input_types(self) -> dict[str, NeuralType]:
@@ -111,7 +126,7 @@ class WhisperEncoder(NeuralModule):  # type: ignore[misc]  # NeMo has no types
         """
         whisper = self.whisper
         if audio_signal.shape[1] != self._feat_in:
-            problem = f"{audio_signal.shape[1]} features, where Whisper {self.size} needs {self._feat_in}"
+            problem = f"{audio_signal.shape[1]} features, where this Whisper needs {self._feat_in}"
             raise UserError("model.preprocessor", problem, f"features: {self._feat_in}")
         frames = torch.div(length + 1, 2, rounding_mode="floor")
         if (longest := int(frames.max())) > POSITIONS:

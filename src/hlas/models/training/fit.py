@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
-from hlas.models.training.job import Fit, FitResult
+from hlas.models.training.job import Fit, FitResult, Job
 from hlas.models.training.optim_keys import never_warm
 from hlas.models.training.workers import Team
 
@@ -35,14 +35,16 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     from hlas.models.training.start import check_frozen, start_from
     from hlas.models.training.throughput import Throughput, speed
     from hlas.models.training.unfreezing import Unfreezing
+    from hlas.models.training.validation import DevTranscripts
 
     lightning.seed_everything(job.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     freezing = Unfreezing(job.freeze, job.unfreeze, job.freeze_batch_norm, log)
     throughput = Throughput()
     curve = Curve(job.folder / "curve.jsonl", throughput, log)
-    guard = Guard()
-    trainer = make_trainer(job, team, [freezing, throughput, curve, guard], log)
+    guard = Guard(save, ".nemo")
+    dev = DevTranscripts(job.labels)
+    trainer = make_trainer(job, team, dev, [freezing, throughput, curve, guard], log)
     with explained("model", "see the arguments of that class, in NeMo's documentation or hlas.models.modules"):
         model = build_model(job, trainer)
     explain_optimiser(model)
@@ -91,8 +93,8 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     )
 
 
-def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger) -> Any:
-    """Lightning's Trainer with the callbacks of every training around those given."""
+def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logging.Logger) -> Any:
+    """Lightning's Trainer with the callbacks of every training around those given; `dev` is a DevRates."""
     import lightning.pytorch as lightning
 
     from hlas.models.training.build import precision_of
@@ -101,7 +103,6 @@ def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger
     from hlas.models.training.loggers import make_loggers
     from hlas.models.training.refusals import explained
     from hlas.models.training.samples import Samples
-    from hlas.models.training.validation import DevTranscripts
 
     given = {
         "accelerator": "auto",
@@ -113,7 +114,6 @@ def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger
         **team.trainer(job.trainer),
     }
     steps = given.pop("max_steps", -1)
-    dev = DevTranscripts(job.labels)
     keep = checkpoint_callbacks(job.folder, job.experiment, log, given["check_val_every_n_epoch"])
     own = [*keep, dev, *callbacks, EpochState(job.seed)]  # an average's own work is no wait for data
     if job.experiment.samples:
@@ -131,7 +131,7 @@ def make_trainer(job: Fit, team: Team, callbacks: list[Any], log: logging.Logger
         )
 
 
-def set_length(trainer: Any, model: Any, job: Fit, log: logging.Logger) -> None:
+def set_length(trainer: Any, model: Any, job: Job, log: logging.Logger) -> None:
     """Fix the number of epochs and, for the schedulers, that of the optimiser's steps.
 
     NeMo would compute the steps from the loader's batch size, which a loader of batches that differ does not have.

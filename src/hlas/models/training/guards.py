@@ -1,6 +1,6 @@
 """What ends a training that cannot go on: a loss that is not a number, a lack of memory. The batch is named."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from hlas.errors import UserError
 from hlas.manifests.rows import Row
 from hlas.models.training.checkpoints import FOLDER, last_checkpoint
 from hlas.models.training.ema import ema_weights
-from hlas.models.training.job import Fit
+from hlas.models.training.job import Job
 from hlas.models.training.loading import BrokenClip, Utterances, rows_of
 
-LAST_GOOD = "last_good.nemo"  # beside the checkpoints of a training that broke off
+LAST_GOOD = "last_good"  # beside the checkpoints of a training that broke off
 _SHOWN = 3  # utterances that a message names
 # How torch says on the CPU that there is no memory: a plain RuntimeError
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you tried to allocate")
@@ -57,7 +57,9 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
     Reading a loss makes the loop wait for a GPU, so there several are read at once, every `log_every_n_steps`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[Any, Path], None], suffix: str) -> None:
+        """`save` writes a model as what the stage makes, under a name with that suffix ('' for a folder)."""
+        self._save, self._name = save, LAST_GOOD + suffix
         self._at: tuple[str, int, int] | None = None  # split, epoch, batch
         self._loaders: dict[str, Any] = {}
         self._losses: list[Any] = []  # of the batches up to the last one
@@ -146,7 +148,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         return [dataset.rows[key[1]].audio_filepath for key in keys if not bool(dataset[key][0].isfinite().all())]
 
     @contextmanager
-    def explained(self, job: Fit, model: Any) -> Iterator[None]:
+    def explained(self, job: Job, model: Any) -> Iterator[None]:
         """Turn what ends a training in the block into a UserError that says where, and what to change."""
         try:
             yield
@@ -165,7 +167,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
                 raise UserError("train", problem, fix) from error
             raise
 
-    def _out_of_memory(self, job: Fit, model: Any) -> UserError:
+    def _out_of_memory(self, job: Job, model: Any) -> UserError:
         place = self.place()
         device = "the GPU" if model.device.type == "cuda" else "the machine"
         if place is None:
@@ -184,16 +186,14 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
 
     def _last_good(self, folder: Path, model: Any) -> str:
         """Save what the last epoch left, for a training that goes on from it with other settings."""
-        from hlas.models.training.fit import save
-
         last = last_checkpoint(folder)
         if last is None:
             return "no epoch was finished, so there is nothing to go on from"
-        path = folder / FOLDER / LAST_GOOD
+        path = folder / FOLDER / self._name
         if model.global_rank:  # the first process saves
             return f"init={path}"
         # weights_only would refuse Lightning's loop state; this very stage wrote the file
         checkpoint = torch.load(last, map_location="cpu", weights_only=False)
         model.load_state_dict(ema_weights(checkpoint) or checkpoint["state_dict"])
-        save(model, path)
+        self._save(model, path)
         return f"init={path} starts from the weights after epoch {checkpoint['epoch'] + 1}"

@@ -3,11 +3,39 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hlas.models.freezing import Freeze
 from hlas.models.training.options import Experiment, KeepOutputs
 from hlas.tokenizers.stage import Labels
+
+
+class Job(Protocol):
+    """What every training has, whatever it trains."""
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """`model` of the YAML."""
+
+    @property
+    def trainer(self) -> Mapping[str, Any]:
+        """Lightning's `trainer`."""
+
+    @property
+    def precision(self) -> str:
+        """Lightning's word, or 'auto'."""
+
+    @property
+    def seed(self) -> int:
+        """What order, augmentation and dropout follow from."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the stage."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """`exp_manager` of the YAML."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from torch.utils.data import Dataset
 
 from hlas.errors import UserError
 from hlas.manifests.rows import Row
+from hlas.models.freezing import Freeze
 from hlas.models.training.batching import Key
-from hlas.models.training.job import Fit
+from hlas.models.training.job import Fit, Job
 from hlas.models.training.kept_outputs import Item, KeptDataset, can_keep, keep_outputs, kept_encoder
 from hlas.models.training.loading import configure_data, dev_sampler, make_loader, train_sampler
+from hlas.models.training.options import KeepOutputs
 from hlas.models.training.screening import Screened
 
 FOLDER = "kept"  # in the stage's folder, while it trains
@@ -43,33 +45,54 @@ def attach_kept_loaders(
     The model is on the device that is to compute it. What a killed run has kept is taken as it is.
     """
     assert job.keep_outputs is not None
-    last = _last_layers(job)
+    last = last_layers(job.freeze)
     if not can_keep(model.encoder, last):
         problem = f"a {type(model.encoder).__name__} cannot be computed up to its last {last} blocks"
         raise UserError("keep_outputs", problem, "set freeze: encoder, or leave keep_outputs out")
+    check_augmented(job)
+    configure_data(model, job, screened)
+    rows = {split: screened[split].rows for split in screened}
+    tokens = {split: [_tokens(model, row) for row in rows[split]] for split in rows}
+    attach_kept(model, rows, tokens, job, job.keep_outputs, last, rank, ranks, log)
+
+
+def check_augmented(job: Any) -> None:
+    """Raise UserError where the audio (of a `Fit` or a `Tuning`) is to change from epoch to epoch."""
     if augmented := list(job.model["train_ds"].get("augmentor") or job.sets):
         problem = f"the audio is heard once, before {augmented[0]} could change it in every epoch"
         raise UserError("keep_outputs", problem, "leave the augmentor out (keep_outputs.speeds varies the speed)")
+
+
+def attach_kept(
+    model: Any,
+    rows: Mapping[str, Sequence[Row]],
+    tokens: Mapping[str, Sequence[Sequence[int]]],
+    job: Job,
+    options: KeepOutputs,
+    last_layers: int,
+    rank: int,
+    ranks: int,
+    log: logging.Logger,
+) -> None:
+    """Keep the outputs of the rows of 'train' and 'dev', their paths relative to the stage's folder; load from them."""
     kept = {
         split: keep_outputs(
             model,
-            screened[split].rows,
+            rows[split],
             job.folder,
             job.folder / FOLDER / split,
-            speeds=job.keep_outputs.speeds if split == "train" else (1.0,),
-            last_layers=last,
+            speeds=options.speeds if split == "train" else (1.0,),
+            last_layers=last_layers,
             log=log,
         )
         for split in ("train", "dev")
     }
-    configure_data(model, job, screened)
-    train, dev = ([_tokens(model, row) for row in screened[split].rows] for split in ("train", "dev"))
-    rows, config = screened["train"].rows, model.cfg.train_ds
-    heard = KeptUtterances(kept["train"].dataset(train, job.seed, augment=True), rows, job.seed)
-    model._train_dl = make_loader(heard, train_sampler(config, rows, job.seed, rank, ranks), config, ranks)
-    rows, config = screened["dev"].rows, model.cfg.validation_ds
-    heard = KeptUtterances(kept["dev"].dataset(dev), rows, 0)
-    model._validation_dl = make_loader(heard, dev_sampler(config, rows, rank, ranks), config, ranks)
+    config = model.cfg.train_ds
+    heard = KeptUtterances(kept["train"].dataset(tokens["train"], job.seed, augment=True), rows["train"], job.seed)
+    model._train_dl = make_loader(heard, train_sampler(config, rows["train"], job.seed, rank, ranks), config, ranks)
+    config = model.cfg.validation_ds
+    heard = KeptUtterances(kept["dev"].dataset(tokens["dev"]), rows["dev"], 0)
+    model._validation_dl = make_loader(heard, dev_sampler(config, rows["dev"], rank, ranks), config, ranks)
 
 
 @contextmanager
@@ -78,12 +101,13 @@ def rest_of_encoder(model: Any, job: Fit) -> Iterator[None]:
     if job.keep_outputs is None:
         yield
         return
-    with kept_encoder(model, _last_layers(job)):
+    with kept_encoder(model, last_layers(job.freeze)):
         yield
 
 
-def _last_layers(job: Fit) -> int:
-    return job.freeze["encoder_except_last"] if isinstance(job.freeze, dict) else 0
+def last_layers(freeze: Freeze) -> int:
+    """How many of the encoder's last layers are trained, where all below is frozen."""
+    return freeze["encoder_except_last"] if isinstance(freeze, dict) else 0
 
 
 def _tokens(model: Any, row: Row) -> Sequence[int]:

@@ -95,6 +95,15 @@ ELSEWHERE: Mapping[str, str] = {
     "trainer.logger": "see exp_manager.create_tensorboard_logger and its like",
     "trainer.precision": "it is a key of the stage itself, beside model and trainer",
 }
+SIZES: Mapping[str, type[int] | type[float]] = {  # of a dataset, and the numbers that they are
+    "batch_size": int,
+    "batch_duration": float,
+    "num_buckets": int,
+    "num_workers": int,
+    "max_duration": float,
+    "min_duration": float,
+}
+MAY_BE_0 = ("num_workers", "min_duration")
 WHOLE = ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch")
 
 
@@ -107,8 +116,13 @@ def check_keys(model: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
         if value:
             _refuse_elsewhere("model", name)
     for section in ("train_ds", "validation_ds", "test_ds"):
-        _check_dataset(f"model.{section}", model.get(section) or {})
+        check_dataset(f"model.{section}", model.get(section) or {})
     _check_sample_rates(model)
+    check_trainer(trainer)
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Raise ValueError naming the first of Lightning's keys that is unknown, or belongs elsewhere."""
     for name in trainer:
         _refuse_elsewhere("trainer", name)
         if name not in TRAINER:
@@ -125,14 +139,19 @@ def _refuse_elsewhere(section: str, name: str) -> None:
         raise ValueError(f"{section}.{name} is not for this stage; {fix}")
 
 
-def _check_dataset(section: str, config: Any) -> None:
+def check_dataset(section: str, config: Any) -> None:
+    """Raise ValueError naming the first key of train_ds or validation_ds that nothing would read."""
     if not isinstance(config, dict):
         raise ValueError(f"{section} is not a mapping")
     if config.get("manifest_filepath") is not None:
         raise ValueError(f"{section}.manifest_filepath is not for this stage; it reads its inputs train and dev")
-    for name in ("batch_size", "batch_duration", "num_buckets", "num_workers", "max_duration", "min_duration"):
-        if isinstance(value := config.get(name), bool) or not isinstance(value, int | float | None):
-            raise ValueError(f"{section}.{name}: {value!r} is not a number")
+    for name, kind in SIZES.items():
+        if (value := config.get(name)) is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (kind, int)):
+            raise ValueError(f"{section}.{name}: {value!r} is not a {'whole ' if kind is int else ''}number")
+        if value < 0 or (value == 0 and name not in MAY_BE_0):
+            raise ValueError(f"{section}.{name}: {value!r} is not {'0 or more' if name in MAY_BE_0 else 'above 0'}")
     if any(config.get(name) for name in NEMO_LOADERS):
         return  # those have many more keys
     for name, value in config.items():

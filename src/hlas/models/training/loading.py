@@ -177,7 +177,7 @@ def _nemo_dataset(model: Any, config: Any) -> Any:
     """AudioToCharDataset or AudioToBPEDataset, with the augmentor that the config names."""
     from nemo.collections.asr.data import audio_to_text_dataset as nemo
 
-    rank = {"local_rank": model.local_rank, "global_rank": model.global_rank, "world_size": model.world_size}
+    rank = {"local_rank": 0, "global_rank": 0, "world_size": 1}  # our samplers share the rows out
     if hasattr(model, "tokenizer"):
         return nemo.get_audio_to_text_bpe_dataset_from_config(config=config, tokenizer=model.tokenizer, **rank)
     return nemo.get_audio_to_text_char_dataset_from_config(config=config, **rank)

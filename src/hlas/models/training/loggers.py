@@ -19,13 +19,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from hlas.errors import UserError
 from hlas.files import read_json, write_json
-from hlas.models.training.job import Fit
+from hlas.models.training.job import Job
 
 _PROJECT = "hlas"  # in W&B and MLflow, where the YAML names none
 _IDS = "checkpoints/logger_ids.json"  # a resumed training goes on with its runs; a finished one has none any more
 
 
-def make_loggers(job: Fit) -> list[Any]:
+def make_loggers(job: Job) -> list[Any]:
     """Lightning's loggers as `exp_manager` has them; UserError where one is not installed or does not start."""
     options = job.experiment
     loggers: list[Any] = []
@@ -51,7 +51,7 @@ _FIX = {
 }
 
 
-def _start(name: str, logger: Any, job: Fit) -> None:
+def _start(name: str, logger: Any, job: Job) -> None:
     """Open the run, or the one that an interrupted training had, and note what is trained."""
     try:
         run = logger.experiment.id if name == "wandb" else logger.run_id
@@ -62,7 +62,7 @@ def _start(name: str, logger: Any, job: Fit) -> None:
     write_json(job.folder / _IDS, {**_ids(job), name: run})
 
 
-def _ids(job: Fit) -> dict[str, str]:
+def _ids(job: Job) -> dict[str, str]:
     path = job.folder / _IDS
     return dict(read_json(path)) if path.is_file() else {}
 
@@ -82,7 +82,7 @@ class _Wandb(WandbLogger):  # type: ignore[misc]  # lightning is untyped here
                 shutil.rmtree(folder)  # the client's own, with this machine's paths
 
 
-def _wandb(job: Fit) -> Any:
+def _wandb(job: Job) -> Any:
     import wandb
 
     settings = wandb.Settings(
@@ -116,7 +116,7 @@ class _Mlflow(MLFlowLogger):  # type: ignore[misc]  # lightning is untyped here
             path.write_text(text, encoding="utf-8")
 
 
-def _mlflow(job: Fit) -> Any:
+def _mlflow(job: Job) -> Any:
     folder = job.folder.resolve()
     own = {"experiment_name": _PROJECT, "tracking_uri": (folder / "mlruns").as_uri()}
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 would rather have a database

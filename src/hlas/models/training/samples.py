@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from hlas.files import write_json_lines
 from hlas.models.training.curve import read_rows
-from hlas.models.training.validation import DevTranscripts
+from hlas.models.training.validation import DevRates
 
 
 class Samples(Callback):  # type: ignore[misc]  # lightning is untyped here
@@ -21,7 +21,7 @@ class Samples(Callback):  # type: ignore[misc]  # lightning is untyped here
     without doubled epochs.
     """
 
-    def __init__(self, path: Path, dev: DevTranscripts, count: int, seed: int) -> None:
+    def __init__(self, path: Path, dev: DevRates, count: int, seed: int) -> None:
         self.path, self.dev, self.count, self.seed = path, dev, count, seed
         self.rows = read_rows(path)
 

@@ -30,6 +30,7 @@ FIXES: Mapping[str, str] = {
     "no_label": "train the tokenizer on this manifest, or mend the language's alphabet",
     "too_short": "lower train_ds.min_duration, or check the durations in the manifest",
     "too_long": "raise train_ds.max_duration, or cut the clips",
+    "too_many_tokens": "cut the clips: Whisper writes at most 224 tokens a window",
     "too_few_frames": "take a tokenizer with larger pieces, or a model with a smaller stride",
 }
 
@@ -72,7 +73,7 @@ def screen(model: Any, job: Fit, log: logging.Logger) -> dict[str, Screened]:
         kept = [row for row, verdict in zip(rows, verdicts, strict=True) if not verdict.reason]
         rejects = Counter(verdict.reason for verdict in verdicts if verdict.reason)
         lines += [(split, row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.reason]
-        _tell(split, rows, verdicts, rejects, log)
+        tell("train", split, rows, verdicts, rejects, log)
         rebased = tuple(rebase(row, path.parent, job.folder) for row in kept)
         write_rows(job.folder / f"{split}.jsonl", rebased)
         out[split] = Screened(rebased, job.folder / f"{split}.jsonl", dict(rejects))
@@ -225,10 +226,15 @@ def _warn_of_unknown(spelled: Sequence[Spelled], log: logging.Logger) -> None:
         )
 
 
-def _tell(
-    split: str, rows: Sequence[Row], verdicts: Sequence[Verdict], rejects: Mapping[str, int], log: logging.Logger
+def tell(
+    kind: str,
+    split: str,
+    rows: Sequence[Row],
+    verdicts: Sequence[Verdict],
+    rejects: Mapping[str, int],
+    log: logging.Logger,
 ) -> None:
-    """Log kept and rejected; UserError where nothing is left."""
+    """Log kept and rejected; UserError where nothing is left for that kind of stage."""
     kept = len(rows) - sum(rejects.values())
     reasons = "".join(f", {reason} {count}" for reason, count in sorted(rejects.items()))
     log.info("%s: kept %d of %d%s", split, kept, len(rows), reasons)
@@ -237,7 +243,7 @@ def _tell(
     reason, count = max(rejects.items(), key=lambda item: item[1])
     row, verdict = next((r, v) for r, v in zip(rows, verdicts, strict=True) if v.reason == reason)
     raise UserError(
-        f"train.{split}",
+        f"{kind}.{split}",
         f"no row is left of {len(rows)}; the commonest reason is {reason} ({count}), "
         f"e.g. {row.audio_filepath}: {verdict.detail or repr(row.text)}",
         FIXES[reason],

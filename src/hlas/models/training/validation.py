@@ -1,7 +1,7 @@
-"""Lightning callback: the dev split's greedy transcripts, and its WER and CER, out of the validation that runs anyway.
+"""Lightning callbacks: the dev split's transcripts, and its WER and CER, out of the validation that runs anyway.
 
-The loss is called with all that decoding needs (log-probs, their lengths, targets), whatever the batches are made of:
-audio, or kept outputs of an encoder. A hook on it looks on; nothing is computed twice but the cheap argmax.
+A CTC model's loss is called with all that decoding needs (log-probs, their lengths, targets), whatever the batches are
+made of: audio, or kept outputs of an encoder. A hook on it looks on; nothing is computed twice but the cheap argmax.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ from hlas.models.training.loading import rows_of
 from hlas.tokenizers.stage import Labels
 
 
-class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped here
-    """Decodes every validation batch and logs `dev_wer` and `dev_cer`, counted as the report counts them.
+class DevRates(Callback):  # type: ignore[misc]  # lightning is untyped here
+    """Logs `dev_wer` and `dev_cer` of what a kind of model wrote, counted as the report counts them.
 
     Both are errors divided by words (characters) of the whole split, summed over all processes: NeMo's own `val_wer`
     is the same number in one process, but for words heard where the reference is empty and for characters that have no
@@ -26,17 +26,45 @@ class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped he
     `references`, `hypotheses`: texts of this process's share of the last validation, in the loader's order.
     """
 
-    def __init__(self, labels: Labels) -> None:
-        self.vocabulary = Vocabulary(labels.tokens, labels.unit, frame_s=0.0)  # only its texts are asked for
+    def __init__(self) -> None:
         self.references: list[str] = []
         self.hypotheses: list[str] = []
+
+    def on_validation_start(self, trainer: Any, model: Any) -> None:
+        """Begin a new pass."""
+        self.references, self.hypotheses = [], []
+
+    def on_validation_epoch_end(self, trainer: Any, model: Any) -> None:
+        """Sum up and log."""
+        import torch
+
+        pairs = [(r, h) for r, h in zip(self.references, self.hypotheses, strict=True) if r]
+        edits = [count_edits(reference, hypothesis) for reference, hypothesis in pairs]
+        own = [
+            sum(words for words, _ in edits),
+            sum(len(reference.split()) for reference, _ in pairs),
+            sum(characters for _, characters in edits),
+            sum(len(reference) for reference, _ in pairs),
+        ]
+        counts = torch.tensor(own, dtype=torch.int64, device=model.device)
+        word_errors, words, character_errors, characters = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        rates = {"dev_wer": word_errors / max(words, 1), "dev_cer": character_errors / max(characters, 1)}
+        model.log_dict(rates, sync_dist=trainer.world_size > 1)
+
+
+class DevTranscripts(DevRates):
+    """Decodes every validation batch of a CTC model by the likeliest label of each frame."""
+
+    def __init__(self, labels: Labels) -> None:
+        super().__init__()
+        self.vocabulary = Vocabulary(labels.tokens, labels.unit, frame_s=0.0)  # only its texts are asked for
         self._hook: Any = None
         self._batch_done = False
         self._texts: list[str] = []  # of the batch's rows; empty where the loader is NeMo's own
 
     def on_validation_start(self, trainer: Any, model: Any) -> None:
         """Begin a new pass."""
-        self.references, self.hypotheses = [], []
+        super().on_validation_start(trainer, model)
         self._hook = model.loss.register_forward_pre_hook(self._on_loss, with_kwargs=True)
 
     def on_validation_batch_start(self, trainer: Any, model: Any, batch: Any, batch_idx: int, *_: Any) -> None:
@@ -62,18 +90,5 @@ class DevTranscripts(Callback):  # type: ignore[misc]  # lightning is untyped he
 
     def on_validation_epoch_end(self, trainer: Any, model: Any) -> None:
         """Sum up and log."""
-        import torch
-
         self._hook.remove()
-        pairs = [(r, h) for r, h in zip(self.references, self.hypotheses, strict=True) if r]
-        edits = [count_edits(reference, hypothesis) for reference, hypothesis in pairs]
-        own = [
-            sum(words for words, _ in edits),
-            sum(len(reference.split()) for reference, _ in pairs),
-            sum(characters for _, characters in edits),
-            sum(len(reference) for reference, _ in pairs),
-        ]
-        counts = torch.tensor(own, dtype=torch.int64, device=model.device)
-        word_errors, words, character_errors, characters = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        rates = {"dev_wer": word_errors / max(words, 1), "dev_cer": character_errors / max(characters, 1)}
-        model.log_dict(rates, sync_dist=trainer.world_size > 1)
+        super().on_validation_epoch_end(trainer, model)

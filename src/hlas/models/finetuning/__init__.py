@@ -1,0 +1,1 @@
+"""Whisper fine-tuned: base weights, adapters, a Lightning module, what is saved; the parts of finetune_stage."""

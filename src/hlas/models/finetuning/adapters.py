@@ -1,0 +1,112 @@
+"""LoRA adapters by peft: put into a Whisper, saved alone or merged into its weights, found again on their base.
+
+A folder of an adapter is peft's own (adapter_config.json, adapter_model.safetensors) with base.json beside: the size
+and the hash of the weights that it belongs to, and the adapters (`below/1` …) that are merged into those before it.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlas.errors import UserError
+from hlas.files import read_json, sha256_file, write_json
+from hlas.models.finetuning.options import Lora
+from hlas.models.freezing import Freeze, frozen_modules
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+BASE = "base.json"
+BELOW = "below"  # folder of the adapters that are merged before this one
+_HUB = "openai/whisper-"  # how other programs' adapters name their base
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an adapter was trained on."""
+
+    size: str  # of Whisper
+    sha256: str = ""  # of the base's model.safetensors; '' where another program made the adapter and did not note it
+
+
+def add_lora(whisper: Any, lora: Lora, freeze: Freeze) -> Any:
+    """Put a new adapter into the model, in place, but for what is frozen; returns peft's model around it.
+
+    Only the adapter is left to be trained. UserError where nothing is left to adapt.
+    """
+    from peft import LoraConfig, get_peft_model
+    from torch import nn
+
+    frozen = set(frozen_modules(whisper.model.encoder, freeze))
+    targets = [
+        name
+        for name, module in whisper.named_modules()
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in lora.target_modules and module not in frozen
+    ]
+    if not targets:
+        raise UserError("adapter.lora", "no layer is left to adapt", "freeze less, or name more target_modules")
+    config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, bias="none")
+    return get_peft_model(whisper, config)
+
+
+def save_adapter(adapted: Any, folder: Path, base: Base, below: Sequence[Path]) -> None:
+    """Save the adapter alone, with copies of those that are merged beneath it."""
+    adapted.peft_config["default"].base_model_name_or_path = _HUB + base.size  # else a path of this machine
+    adapted.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
+    for number, earlier in enumerate(below, 1):
+        target = folder / BELOW / str(number)
+        target.mkdir(parents=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(earlier / name, target / name)
+    write_json(folder / BASE, {"size": base.size, "sha256": base.sha256, "below": len(below)})
+
+
+def base_of(folder: Path) -> Base:
+    """What the adapter in a folder belongs to. UserError where that cannot be told, or it is no LoRA."""
+    try:
+        if (folder / BASE).is_file():
+            record = read_json(folder / BASE)
+            return Base(str(record["size"]), str(record["sha256"]))
+        config = read_json(folder / CONFIG)
+        named = str(config["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(str(folder), f"an adapter that does not say its base: {error}", "save it again") from error
+    if not named.startswith(_HUB):
+        problem = f"an adapter for '{named}', which is no Whisper of OpenAI's"
+        raise UserError(str(folder), problem, "merge it into its base, and name the folder of the whole model")
+    return Base(named.removeprefix(_HUB))
+
+
+def chain(folder: Path) -> list[Path]:
+    """The adapters to merge into the base, in order; the last one is the folder's own."""
+    count = read_json(folder / BASE)["below"] if (folder / BASE).is_file() else 0
+    return [*(folder / BELOW / str(number) for number in range(1, count + 1)), folder]
+
+
+def check_base(folder: Path, sha256: str) -> None:
+    """Raise UserError where the base's weights are not those that the adapter was trained on."""
+    wanted = base_of(folder).sha256
+    if wanted and wanted != sha256:
+        problem = f"an adapter for base weights of SHA-256 {wanted[:12]}…, and those here have {sha256[:12]}…"
+        raise UserError(str(folder), problem, "give it the weights that it was trained on (see its base.json)")
+
+
+def merge(whisper: Any, adapters: Sequence[Path]) -> Any:
+    """The model with the adapters merged into its weights one after another. UserError where one does not fit."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    for folder in adapters:
+        try:
+            whisper = PeftModel.from_pretrained(whisper, str(folder), local_files_only=True).merge_and_unload()
+        except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+            problem = f"no adapter for this Whisper: {' '.join(str(error).split())[:300]}"
+            raise UserError(str(folder), problem, "name the adapter of this size, or save it again") from error
+    return whisper
+
+
+def sha256_of(folder: Path) -> str:
+    """Of the adapter's own weights."""
+    return sha256_file(folder / WEIGHTS)
