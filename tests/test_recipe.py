@@ -96,6 +96,117 @@ def test_single_mistakes(tmp_path: Path, line: str, problem: str) -> None:
     assert any(problem in str(e) for e in errors_of(write(tmp_path, text)))
 
 
+@pytest.mark.parametrize(
+    ("setting", "problem", "fix"),
+    [
+        (
+            "freeze=encodr",
+            "train.freeze: takes none, encoder, feature_encoder or {encoder_except_last: a whole number}, not 'encodr'",
+            "did you mean 'encoder'?",
+        ),
+        ("freeze={encoder_exept_last: 2}", "train.freeze.encoder_exept_last: no such key", "'encoder_except_last'"),
+        ("freeze={encoder_except_last: x}", "train.freeze.encoder_except_last: takes a whole number, not 'x'", ""),
+        ("freeze=[none]", "or {encoder_except_last: a whole number}, not ['none']", ""),
+        ("unfreeze={3: nonne}", "train.unfreeze.3: takes none,", "did you mean 'none'?"),
+        ("unfreeze={third: none}", "train.unfreeze.third: no such key", "each key is a whole number"),
+        ("precision=32", "train.precision: takes auto, 32, bf16-mixed or 16-mixed, not 32", "in quotes: '32'"),
+        ("keep_outputs={speed: [1]}", "train.keep_outputs.speed: no such key", "did you mean 'speeds'?"),
+        ("keep_outputs={speeds: [1, a]}", "train.keep_outputs.speeds.1: takes a number, not 'a'", ""),
+        ("exp_manager.emaa=1", "train.exp_manager.emaa: no such key", "did you mean 'ema'?"),
+        ("exp_manager.ema.deca=1", "train.exp_manager.ema.deca: no such key", "did you mean 'decay'?"),
+        ("exp_manager.ema=true", "train.exp_manager.ema: takes a mapping of enable, decay, not True", ""),
+        ("exp_manager.ema.decay=2", "train.exp_manager.ema: ema.decay lies between 0 and 1", ""),
+        ("model.train_ds.batch_size=0", "train: model.train_ds.batch_size: 0 is not above 0", ""),
+        (
+            "keep_decoder_rows=true",
+            "train.keep_decoder_rows: there is no decoder to keep rows of",
+            "init, or pretrained",
+        ),
+        ("freeze=encoder", "train.freeze: encoder would keep random weights", "init, or pretrained"),
+        ("freeze_batch_norm=true", "train.freeze_batch_norm: would keep statistics of nothing", "init, or pretrained"),
+    ],
+)
+def test_a_value_that_a_training_cannot_have_is_one_error_in_the_yamls_words(
+    tmp_path: Path, setting: str, problem: str, fix: str
+) -> None:
+    (error,) = errors_of(write(tmp_path, WHOLE), (f"train.{setting}",))
+    assert problem in error.problem
+    assert fix in error.fix
+    assert error.where == f"--set train.{setting}"
+
+
+def test_a_start_that_fits_is_no_error(tmp_path: Path) -> None:
+    path = write(tmp_path, WHOLE)
+    kept = ("train.freeze=encoder", "train.keep_decoder_rows=true")
+    load_recipe(path, (*kept, "train.pretrained=stt_ru_quartznet15x5"))
+    load_recipe(path, (*kept, "train.init=./not/yet/there.nemo"))
+    load_recipe(path, ("train.spec=models/whisper_ctc.yaml", "train.freeze=encoder"))  # has weights of its own
+    without = ("train.spec=models/whisper_ctc.yaml", "train.freeze=encoder", "train.model.encoder.pretrained=false")
+    (error,) = errors_of(path, without)
+    assert "random weights" in error.problem
+    (error,) = errors_of(path, ("train.init=./a/b.nemo", "train.pretrained=stt_ru_quartznet15x5"))
+    assert "starts from two models" in error.problem
+
+
+def test_an_init_that_is_no_nemo_file_is_one_error(tmp_path: Path) -> None:
+    path, no_tar = write(tmp_path, WHOLE), tmp_path / "model.nemo"
+    no_tar.write_bytes(b"weights " * 200)
+    (error,) = errors_of(path, (f"train.init={no_tar}",))
+    assert error.problem.startswith("train.init: ")
+    assert error.problem.endswith("is no tar archive, and so no .nemo file")
+    (error,) = errors_of(path, (f"train.init={tmp_path}",))
+    assert "is a folder, not a .nemo file" in error.problem
+
+
+BLOCKS = (
+    HEAD
+    + """  manifests: {spec: manifests/common_voice.yaml, release: ./no/such/release}
+  tokenizer: {spec: tokenizers/char.yaml, text: manifests.train}
+  train:
+    spec: models/quartznet_mini.yaml
+    train: manifests.train
+    dev: manifests.dvv
+    tokenizer: tokenizer
+    foreach:
+      seed:
+        - 1
+        - x
+  logprobs:
+    acoustic: train
+    data:
+      - manifests.dev
+      - manifests.tst
+  greedy: {uses: decode, logprobs: logprobs}
+  report:
+    systems:
+      - greedy
+      - gredy
+"""
+)
+
+
+def test_each_mistake_of_an_edge_or_a_variant_is_at_its_own_line(tmp_path: Path) -> None:
+    found = {e.problem: int(e.where.rpartition(":")[2]) for e in errors_of(write(tmp_path, BLOCKS))}
+    lines = {problem: BLOCKS.splitlines()[line - 1].strip() for problem, line in found.items()}
+    assert lines.pop("train@seed=x.seed: takes a whole number, not 'x'") == "- x"
+    no_dvv = {p: line for p, line in lines.items() if "'manifests' has no output 'dvv'" in p}
+    assert no_dvv == {f"train@seed={v}.dev: 'manifests' has no output 'dvv'": "dev: manifests.dvv" for v in ("1", "x")}
+    no_tst = {p: line for p, line in lines.items() if "'manifests' has no output 'tst'" in p}
+    assert set(no_tst.values()) == {"- manifests.tst"}
+    assert lines.pop("report.systems: no stage 'gredy'") == "- gredy"  # after the two variants of greedy
+    assert lines.keys() == no_dvv.keys() | no_tst.keys()
+
+
+def test_what_is_no_list_or_twice_the_same_in_foreach_is_at_its_own_line(tmp_path: Path) -> None:
+    text = BLOCKS.replace("dvv", "dev").replace("tst", "test").replace("- gredy", "- logprobs")
+    (error, _) = errors_of(write(tmp_path, text.replace("        - x\n", "      freeze: none\n")))
+    assert "not a mapping of lists" in error.problem
+    assert text.splitlines()[int(error.where.rpartition(":")[2]) - 1].strip() == "- x"
+    (error, _) = errors_of(write(tmp_path, text.replace("- x", "- 1")))
+    assert "two variants are named 'seed=1'" in error.problem
+    assert text.splitlines()[int(error.where.rpartition(":")[2]) - 1].strip() == "- x"
+
+
 def test_merge_keys_bring_in_what_a_mapping_does_not_give(tmp_path: Path) -> None:
     path = write(
         tmp_path,

@@ -125,8 +125,19 @@ def test_every_voice_has_its_dictionary_and_a_language() -> None:
     assert {"cs", "pl", "sk", "ru", "uk", "de", "en", "en-us", "pt-br", "cmn"} <= known.keys()
     assert [known[name].language for name in ("cs", "en-us", "pt-br")] == ["cs", "en", "pt"]
     assert find_voice("ru").dictionary == "ru_dict"
-    with pytest.raises(UserError, match="did you mean"):
-        find_voice("ces")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("cz", "cs"), ("czech", "cs"), ("Polish", "pl"), ("en_us", "en-us"), ("ru-ru", "ru")]
+)
+def test_a_voice_that_is_none_is_answered_with_the_nearest_few(wrong: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"no voice '{wrong}'") as raised:
+        find_voice(wrong)
+    nearest = re.findall(r"(?:: |, )([\w-]+) \(", raised.value.fix)
+    assert len(nearest) <= 8
+    assert meant in nearest
+    if wrong.lower() in ("czech", "polish", "en_us"):
+        assert nearest[0] == meant
 
 
 def test_what_cannot_be_read_aloud_is_counted(tmp_path: Path) -> None:
@@ -156,7 +167,8 @@ def test_an_unknown_voice_is_named_with_its_line_and_the_nearest_one(tmp_path: P
     with pytest.raises(UserErrors) as raised:
         load_recipe(recipe)
     (error,) = raised.value.errors
-    assert error.problem == "corpus_cs: espeak-ng has no voice 'en_us'; did you mean 'en-us'?"
+    assert error.problem.startswith("corpus_cs: espeak-ng has no voice 'en_us'; of ")
+    assert "the nearest are: en-us (English (America)), " in error.problem
     assert error.where.endswith("spoken.yaml:4")
 
 

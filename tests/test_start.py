@@ -157,6 +157,15 @@ def test_what_is_no_ctc_model_is_refused(lab: Lab, tmp_path: Path) -> None:
         start_from(model, Start(tmp_path / "none.nemo"), LOG)
 
 
+def test_what_is_no_archive_is_refused_without_a_look_inside(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "train-0123" / "model.nemo"
+    path.parent.mkdir()
+    path.write_text("not a model\n" * 200, encoding="utf-8")
+    with pytest.raises(UserError, match=r"is no tar archive, and so no \.nemo file") as raised:
+        start_from(built(lab), Start(path), LOG)
+    assert raised.value.where == "init train-0123/model.nemo"
+
+
 def test_a_transducer_is_refused(lab: Lab, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
@@ -288,9 +297,13 @@ def test_what_nothing_has_trained_is_not_frozen(lab: Lab, source: tuple[Any, Pat
         check_frozen(model, Start(), "none", True)
 
 
-def test_the_stage_says_what_became_of_the_decoder(lab: Lab, source: tuple[Any, Path]) -> None:
+def test_the_stage_says_what_became_of_the_decoder(
+    lab: Lab, source: tuple[Any, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     same = lab.tokenizer(tokenizer_stage.Params("char"))
-    assert lab.train("train-same", params(epochs=1), same, init=source[1])["decoder"] == "kept"
+    with caplog.at_level(logging.INFO, "hlas"):
+        assert lab.train("train-same", params(epochs=1), same, init=source[1])["decoder"] == "kept"
+    assert f"train-same: init is {source[1]}" in caplog.messages  # an edge is named as the recipe has it
     other = lab.tokenizer(tokenizer_stage.Params("unigram", vocab_size=9))
     by_rows = replace(params(epochs=1), keep_decoder_rows=True)
     assert lab.train("train-other", params(epochs=1), other, init=source[1])["decoder"] == "new"

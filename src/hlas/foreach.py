@@ -6,39 +6,18 @@ variant is named `stage@key=value`.
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hlas.errors import UserError
 from hlas.stages import KINDS
-from hlas.yamls import Document, KeyPath
+from hlas.yamls import Document, KeyPath, sub_document
 
 
 def expand(stages: Document, errors: list[UserError]) -> Document:
     """The stages with each `foreach` written out."""
     variants: dict[str, list[str]] = {}  # stage -> suffixes of its variants ('' = the stage itself)
-    axes: dict[str, dict[str, dict[str, Any]]] = {}  # stage -> suffix -> overlay
-    for name, body in stages.data.items():
-        if not isinstance(body, dict) or "foreach" not in body:
-            continue
-        foreach = body["foreach"]
-        if not isinstance(foreach, dict) or not all(isinstance(v, list) and v for v in foreach.values()):
-            where = stages.place(name, "foreach")
-            errors.append(UserError(where, f"{name}.foreach is not a mapping of lists", "foreach: {key: [a, b]}"))
-            body.pop("foreach")
-            continue
-        axes[name] = {}
-        for values in itertools.product(*foreach.values()):
-            pairs = dict(zip(foreach, values, strict=True))
-            suffix = "".join(f"@{key}={_label(value)}" for key, value in pairs.items())
-            if suffix in axes[name]:
-                where = stages.place(name, "foreach")
-                errors.append(
-                    UserError(
-                        where, f"{name}.foreach: two variants are named '{suffix[1:]}'", "give values that differ"
-                    )
-                )
-            axes[name][suffix] = pairs
+    axes = {name: own for name in stages.data if (own := _axes(name, stages, errors))}
     if not axes:
         return stages
     data: dict[str, Any] = {}
@@ -54,22 +33,61 @@ def expand(stages: Document, errors: list[UserError]) -> Document:
             variants[name] = list(dict.fromkeys(suffix for suffix in combined if suffix is not None))
         return variants[name]
 
-    for name, body in stages.data.items():
+    for name in stages.data:
         for suffix in suffixes(name):
-            copy = dict(body) if isinstance(body, dict) else body
-            if isinstance(copy, dict) and suffix:
-                copy.pop("foreach", None)
-                copy.setdefault("uses", name)
-                for own, pairs in axes.get(name, {}).items():
-                    if _parts(own) <= _parts(suffix):
-                        for key, value in pairs.items():
-                            _set(copy, key.split("."), value)
-            if isinstance(copy, dict):
-                for key, value in copy.items():
-                    copy[key] = _redirect(key, value, suffix, suffixes, name, stages)
-            data[name + suffix] = copy
-            places.update({(name + suffix, *p[1:]): place for p, place in stages.places.items() if p[:1] == (name,)})
+            chosen = {
+                key: number
+                for own, numbers in axes.get(name, {}).items()
+                if suffix and _parts(own) <= _parts(suffix)
+                for key, number in numbers.items()
+            }
+            variant = _variant(name, suffix, chosen, stages)
+            own_places = dict(variant.places)
+            for key, value in variant.data.items():
+                variant.data[key], sources = _redirect(key, value, suffix, suffixes, name, stages)
+                own_places |= {(key, i): variant.place(key, source) for i, source in enumerate(sources)}
+            data[name + suffix] = variant.data if isinstance(stages.data[name], dict) else stages.data[name]
+            places |= {(name + suffix, *path): place for path, place in own_places.items()}
     return Document(data, places, stages.errors)
+
+
+def _axes(name: str, stages: Document, errors: list[UserError]) -> dict[str, dict[str, int]]:
+    """Of each variant that a stage's own `foreach` makes: its suffix -> key -> place of the value in the key's list."""
+    body = stages.data[name]
+    if not isinstance(body, dict) or "foreach" not in body:
+        return {}
+    foreach = body["foreach"]
+    wrong = [key for key, v in foreach.items() if not (isinstance(v, list) and v)] if isinstance(foreach, dict) else []
+    if wrong or not foreach or not isinstance(foreach, dict):
+        where = stages.place(name, "foreach", *wrong[:1])
+        errors.append(UserError(where, f"{name}.foreach is not a mapping of lists", "foreach: {key: [a, b]}"))
+        body.pop("foreach")
+        return {}
+    axes: dict[str, dict[str, int]] = {}
+    for numbers in itertools.product(*(range(len(values)) for values in foreach.values())):
+        chosen = dict(zip(foreach, numbers, strict=True))
+        suffix = "".join(f"@{key}={_label(foreach[key][number])}" for key, number in chosen.items())
+        if suffix in axes:
+            last = list(foreach)[-1]
+            where, fix = stages.place(name, "foreach", last, chosen[last]), "give values that differ"
+            errors.append(UserError(where, f"{name}.foreach: two variants are named '{suffix[1:]}'", fix))
+        axes[suffix] = chosen
+    return axes
+
+
+def _variant(name: str, suffix: str, chosen: Mapping[str, int], stages: Document) -> Document:
+    """One variant's body: a value that is chosen stands where the list of its `foreach` has it."""
+    own = sub_document(stages, name)
+    body, places = dict(own.data), dict(own.places)
+    if suffix:
+        body.pop("foreach", None)
+        body.setdefault("uses", name)
+    for key, number in chosen.items():
+        path, source = tuple(key.split(".")), ("foreach", key, number)
+        _set(body, path, own.data["foreach"][key][number])
+        places = {p: place for p, place in places.items() if p[: len(path)] != path}
+        places |= {(*path, *p[3:]): place for p, place in own.places.items() if p[:3] == source}
+    return Document(body, places)
 
 
 def _combine(parts: Iterable[str]) -> str | None:
@@ -91,7 +109,7 @@ def _parts(suffix: str) -> set[str]:
     return set(suffix.split("@")) - {""}
 
 
-def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
+def _set(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     for key in keys[:-1]:
         data[key] = dict(data.get(key) or {})
         data = data[key]
@@ -122,20 +140,24 @@ def _single_sources(stages: Document, name: str) -> list[str]:
     return [source for source in single if source not in collected]
 
 
-def _redirect(key: str, value: Any, suffix: str, suffixes: Any, name: str, stages: Document) -> Any:
-    """Point an input at the variant that belongs to this one, or at all of them where it takes a list."""
+def _redirect(key: str, value: Any, suffix: str, suffixes: Any, name: str, stages: Document) -> tuple[Any, list[int]]:
+    """Point an input at the variant that belongs to this one, or at all of them where it takes a list.
+
+    Of what a list then holds, the second list has the places in the list as it was written.
+    """
     reads = _reads(stages, name)
     if key not in reads:
-        return value
-    items = value if isinstance(value, list) else [value]
+        return value, []
     out: list[Any] = []
-    for item in items:
+    sources: list[int] = []
+    for i, item in enumerate(value if isinstance(value, list) else [value]):
         source, dot, output = item.partition(".") if isinstance(item, str) and "/" not in item else ("", "", "")
         if source not in stages.data or source == name:
             out.append(item)
-            continue
-        there = suffixes(source)
-        matching = sorted((s for s in there if s and _parts(s) <= _parts(suffix)), key=len, reverse=True) or there
-        chosen = there if reads[key] else matching[:1]
-        out += [source + s + dot + output for s in chosen]
-    return out if isinstance(value, list) or len(out) > 1 else out[0]
+        else:
+            there = suffixes(source)
+            matching = sorted((s for s in there if s and _parts(s) <= _parts(suffix)), key=len, reverse=True) or there
+            chosen = there if reads[key] else matching[:1]
+            out += [source + s + dot + output for s in chosen]
+        sources += [i] * (len(out) - len(sources))
+    return (out if isinstance(value, list) or len(out) > 1 else out[0]), sources

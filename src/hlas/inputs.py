@@ -1,7 +1,7 @@
 """What a stage reads: edges to other stages, and files and folders from outside the recipe."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ class Edge:
 
     stage: str
     output: str = ""  # '' = the stage's whole folder
+    place: str = field(default="", compare=False)  # 'file:line'
 
     def __str__(self) -> str:
         return f"{self.stage}.{self.output}" if self.output else self.stage
@@ -32,6 +33,9 @@ class Outside:
 
     def __str__(self) -> str:
         return self.written
+
+
+Inputs = Mapping[str, tuple[Edge | Outside, ...]]  # key -> what is read by it; a key that is not given is not there
 
 
 def read_inputs(
@@ -77,16 +81,16 @@ def read_inputs(
                 UserError(here, f"{stage}.{key}: {problem}", "set it, or give a default: ${oc.env:NAME,default}")
             )
         else:
-            out.append(_edge(text, names))
+            out.append(_edge(text, names, here))
     return tuple(out)
 
 
-def _edge(text: str, names: Collection[str]) -> Edge:
+def _edge(text: str, names: Collection[str], place: str) -> Edge:
     """'stage' or 'stage.output'; a variant's name may hold dots itself (train@lr=0.01)."""
     head, dot, tail = text.rpartition(".")
     if text in names or not dot:
-        return Edge(text)
-    return Edge(head, tail)
+        return Edge(text, place=place)
+    return Edge(head, tail, place)
 
 
 def takes(reads: Reads) -> str:

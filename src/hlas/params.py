@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from hlas.errors import UserError, did_you_mean
-from hlas.yamls import Document
+from hlas.param_errors import mistakes
+from hlas.yamls import Document, KeyPath
 
 
 def resolve(text: str, context: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -63,14 +64,11 @@ def build_params(
     try:
         params = adapter.validate_python(data)
     except ValidationError as error:
-        for item in error.errors():
-            path = [p for p in item["loc"] if isinstance(p, str | int)]
-            name = ".".join([stage, *map(str, path)])
-            own = item["type"] == "value_error"  # raised by a Params class: its message says all
-            message = item["msg"].removeprefix("Value error, ") if own else item["msg"].lower()
-            given = "" if own or item["type"] == "missing" else f" (given: {item['input']!r})"
+        for mistake in mistakes(error.errors(), params_class, data):
+            name = ".".join([stage, *map(str, mistake.path)])
+            path = mistake.path or _named(mistake.problem, data)
             where = document.place(*path) if path else place
-            errors.append(UserError(where, f"{name}: {message}{given}", "" if own else _fix(item["type"])))
+            errors.append(UserError(where, f"{name}: {mistake.problem}", mistake.fix))
         return None
     if unknown:
         return None
@@ -82,6 +80,12 @@ def build_params(
     return params, json.loads(json.dumps(plain))
 
 
+def _named(problem: str, data: Mapping[str, Any]) -> KeyPath:
+    """The key that a Params class's own message begins with ('model.optim.lr: …'); () where it begins with none."""
+    keys = tuple(problem.replace(":", " ").partition(" ")[0].split("."))
+    return keys if keys[0] in data else ()
+
+
 def _unfit(value: Any, path: tuple[str | int, ...] = ()) -> tuple[tuple[str | int, ...], str, str] | None:
     """The first value that has no place in a fingerprint: (key path, problem, fix)."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -90,10 +94,3 @@ def _unfit(value: Any, path: tuple[str | int, ...] = ()) -> tuple[tuple[str | in
         return path, f"'{value}' would be resolved only when the stage runs", "write the value itself"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     return next((found for key, item in items if (found := _unfit(item, (*path, key)))), None)
-
-
-def _fix(error_type: str) -> str:
-    return {
-        "missing": "add the key, to the spec or to the stage",
-        "unexpected_keyword_argument": "remove the key, or check its spelling",
-    }.get(error_type, "give a value of that kind")

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from hlas.errors import UserError, UserErrors, did_you_mean
 from hlas.foreach import expand
-from hlas.inputs import Edge, Outside, read_inputs, takes
+from hlas.inputs import Edge, Inputs, Outside, read_inputs, takes
 from hlas.manifests.text import load_language
 from hlas.params import build_params
 from hlas.paths import project_root, shown
@@ -35,7 +35,7 @@ class StageSpec:
     kind: str
     params: Any  # instance of the stage module's Params
     plain: Mapping[str, Any]  # the same as JSON values, defaults filled in: what the fingerprint sees
-    inputs: Mapping[str, tuple[Edge | Outside, ...]]
+    inputs: Inputs
     language: Path | None  # whose text rules it uses: its own or the recipe's; None where its kind uses none
     place: str  # 'file:line'
 
@@ -99,14 +99,20 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
             )
     stages_document = expand(stages_document, errors)
     context = {k: v for k, v in document.data.items() if k != "stages"}
-    stages = [_stage(key, stages_document, context, language, errors) for key in stages_document.data]
-    known = {stage.name: stage for stage in stages if stage}
-    for stage in known.values():
-        _check_edges(stage, known, set(stages_document.data), errors)
+    known: dict[str, _Written] = {}
+    stages: list[StageSpec] = []
+    for key in stages_document.data:
+        if stage_as_written := _written(key, stages_document, context, errors):
+            known[key] = stage_as_written
+            if checked := _checked(stage_as_written, context, language, errors):
+                stages.append(checked)
+    for stage_as_written in known.values():  # also of those whose parameters are wrong
+        _check_edges(stage_as_written, known, set(stages_document.data), errors)
+    for stage in stages:
         if KINDS[stage.kind].uses_language and stage.language is None and written is None:
             problem = f"a '{stage.kind}' stage needs a language"
             errors.append(UserError(stage.place, problem, "add 'language: …' to the recipe, or to the stage"))
-    ordered = [] if errors else _topological(list(known.values()), errors)
+    ordered = [] if errors else _topological(stages, errors)
     if errors:
         raise UserErrors(errors)
     return Recipe(str(name), path, language, tuple(ordered), document.data, _notes(ordered))
@@ -194,15 +200,23 @@ def _is_parameter(kind: Kind, language: Any) -> bool:
     return "language" in names and not (isinstance(language, str) and "/" in language)
 
 
-def _stage(
-    name: str, stages: Document, context: Mapping[str, Any], language: Path | None, errors: list[UserError]
-) -> StageSpec | None:
-    place = stages.place(name)
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A stage of a known kind as the recipe has it, its parameters not yet looked at."""
+
+    name: str
+    kind: str
+    own: Document
+    inputs: Inputs
+    sound: bool  # whether no input is wrong in itself
+
+
+def _written(name: str, stages: Document, context: Mapping[str, Any], errors: list[UserError]) -> _Written | None:
     body = stages.data[name]
     if body is None:
         body = {}
     if not isinstance(body, dict):
-        errors.append(UserError(place, f"stage '{name}' is not a mapping", "write {key: value, …}"))
+        errors.append(UserError(stages.place(name), f"stage '{name}' is not a mapping", "write {key: value, …}"))
         return None
     kind_name = str(body.get("uses", name.partition("@")[0]))
     kind = KINDS.get(kind_name)
@@ -210,16 +224,26 @@ def _stage(
         fix = did_you_mean(kind_name, KINDS) + (" (or name the kind by 'uses:')" if "uses" not in body else "")
         errors.append(UserError(stages.place(name, "uses"), f"no stage kind '{kind_name}'", fix))
         return None
-    own = sub_document(stages, name)
+    own, before = sub_document(stages, name), len(errors)
     inputs = {
         key: read_inputs(name, key, reads, kind_name, stages.data, own, context, errors)
         for key, reads in kind.reads.items()
     }
-    language = _stage_language(name, kind_name, own, language, errors)
-    parameters = _parameters(name, kind_name, kind, own, context, errors)
+    return _Written(name, kind_name, own, {k: v for k, v in inputs.items() if v}, len(errors) == before)
+
+
+def _checked(
+    stage: _Written, context: Mapping[str, Any], language: Path | None, errors: list[UserError]
+) -> StageSpec | None:
+    own = stage.own
+    language = _stage_language(stage.name, stage.kind, own, language, errors)
+    parameters = _parameters(stage.name, stage.kind, KINDS[stage.kind], own, context, errors)
     if parameters is None:
         return None
-    return StageSpec(name, kind_name, *parameters, {k: v for k, v in inputs.items() if v}, language, place)
+    if stage.sound and hasattr(parameters[0], "check_inputs"):
+        for error in parameters[0].check_inputs(stage.inputs):
+            errors.append(UserError(own.place(error.where), f"{stage.name}.{error.where}: {error.problem}", error.fix))
+    return StageSpec(stage.name, stage.kind, *parameters, stage.inputs, language, own.place())
 
 
 def _parameters(
@@ -256,28 +280,25 @@ def _parameters(
     return build_params(params_class, name, merged, known, context, errors, own.place())
 
 
-def _check_edges(stage: StageSpec, known: Mapping[str, StageSpec], written: set[str], errors: list[UserError]) -> None:
+def _check_edges(stage: _Written, known: Mapping[str, _Written], written: set[str], errors: list[UserError]) -> None:
     for key, items in stage.inputs.items():
         reads = KINDS[stage.kind].reads[key]
         for edge in items:
             if not isinstance(edge, Edge):
                 continue
-            where = f"{stage.place}"
             source = known.get(edge.stage)
             if source is None:
                 if edge.stage not in written:  # else its own mistake is listed already
                     fix = did_you_mean(edge.stage, written) + " (a path needs a '/': ./file)"
-                    errors.append(UserError(where, f"{stage.name}.{key}: no stage '{edge.stage}'", fix))
+                    errors.append(UserError(edge.place, f"{stage.name}.{key}: no stage '{edge.stage}'", fix))
                 continue
             outputs = KINDS[source.kind].writes
             if edge.output and edge.output not in outputs:
-                fix = did_you_mean(edge.output, outputs)
-                errors.append(
-                    UserError(where, f"{stage.name}.{key}: '{edge.stage}' has no output '{edge.output}'", fix)
-                )
+                problem = f"{stage.name}.{key}: '{edge.stage}' has no output '{edge.output}'"
+                errors.append(UserError(edge.place, problem, did_you_mean(edge.output, outputs)))
             elif not reads.accepts(source.kind, edge.output):
                 made = f"'{edge}' is a {source.kind}{'.' + edge.output if edge.output else ''}"
-                errors.append(UserError(where, f"{stage.name}.{key}: {made}", f"it takes {takes(reads)}"))
+                errors.append(UserError(edge.place, f"{stage.name}.{key}: {made}", f"it takes {takes(reads)}"))
 
 
 def _topological(stages: list[StageSpec], errors: list[UserError]) -> list[StageSpec]:

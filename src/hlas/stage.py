@@ -1,7 +1,8 @@
 """What a stage function is given: its folder, its inputs, the language, a log.
 
 A stage module (`hlas.<noun>.stage`) holds a frozen dataclass `Params` (the plain parameters, checked by `validate`)
-and `run(params, stage) -> summary`. It imports heavy libraries inside functions, so that `plan` stays instant.
+and `run(params, stage) -> summary`. It imports heavy libraries inside functions, so that `plan` stays instant. Where
+parameters and inputs have to fit together, Params has `check_inputs(inputs)`: UserErrors whose `where` is the key.
 """
 
 import logging

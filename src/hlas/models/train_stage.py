@@ -6,13 +6,16 @@ heard as, epoch by epoch), `train.jsonl` and `dev.jsonl` (what it was trained on
 """
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hlas.errors import UserError
+from hlas.inputs import Inputs, Outside
 from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS, check_augmentor
-from hlas.models.freezing import Freeze, check_freeze
+from hlas.models.freezing import Freeze, check_freeze, written
+from hlas.models.nemo_file import no_nemo_file
 from hlas.models.targets import check_targets
 from hlas.models.training.known_keys import check_keys
 from hlas.models.training.optim_keys import check_groups, check_optim
@@ -20,6 +23,8 @@ from hlas.models.training.options import Experiment, KeepOutputs
 from hlas.models.training.workers import check_processes, team
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
+
+WHISPER_ENCODER = "hlas.models.modules.whisper_encoder.WhisperEncoder"  # comes with weights of its own
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,26 @@ class Params:
         if self.keep_outputs and (self.unfreeze or self.freeze in ("none", "feature_encoder")):
             raise ValueError("keep_outputs keeps what a frozen encoder gives: set freeze: encoder, and no unfreeze")
 
+    def check_inputs(self, inputs: Inputs) -> Iterator[UserError]:
+        """What the parameters and the inputs are only together: two starts, or none where one is needed."""
+        init, either = inputs.get("init", ()), "name a model to start from: init, or pretrained"
+        if init and self.pretrained:
+            problem = f"starts from two models: init {init[0]} and pretrained {self.pretrained}"
+            yield UserError("pretrained", problem, "leave one of them out")
+        for item in init:
+            if isinstance(item, Outside) and item.path and (found := no_nemo_file(item.path)):
+                yield UserError("init", *found)
+        if init or self.pretrained:
+            return
+        if self.keep_decoder_rows:
+            yield UserError("keep_decoder_rows", "there is no decoder to keep rows of", either)
+        if self.model["encoder"].get("_target_") == WHISPER_ENCODER and self.model["encoder"].get("pretrained", True):
+            return
+        if self.freeze != "none":
+            yield UserError("freeze", f"{written(self.freeze)} would keep random weights", either)
+        if self.freeze_batch_norm:
+            yield UserError("freeze_batch_norm", "would keep statistics of nothing", either)
+
 
 def run(params: Params, stage: Stage) -> Summary:
     """Train, or go on training, and save the best model."""
@@ -64,9 +89,8 @@ def run(params: Params, stage: Stage) -> Summary:
     train, dev = stage.one("train").path, stage.one("dev").path
     labels = read_labels(stage.one("tokenizer").path)
     init = stage.optional("init")
-    if init and params.pretrained:
-        problem = f"starts from two models: init {init.label} and pretrained {params.pretrained}"
-        raise UserError(stage.name, problem, "leave one of them out")
+    if init:
+        stage.log.info("%s: init is %s", stage.name, init.label)
     job = Fit(
         model=params.model,
         trainer=params.trainer,

@@ -6,16 +6,15 @@ TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set).
 """
 
 import logging
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
-from hlas.models.freezing import Freeze, parts_of
+from hlas.models.freezing import Freeze, parts_of, written
 from hlas.models.nemo_ctc import CtcModel
+from hlas.models.nemo_file import no_nemo_file
 from hlas.models.training.job import Start
 from hlas.models.training.pretrained import pretrained_file
 
@@ -32,7 +31,7 @@ def start_from(model: Any, start: Start, log: logging.Logger) -> str:
     if start.pretrained:
         name, path = start.pretrained, pretrained_file(start.pretrained)
     elif start.model:
-        name, path = start.model.name, start.model
+        name, path = "/".join(start.model.parts[-2:]), start.model  # a stage's folder, where it is one's model.nemo
     else:
         if _has_own_weights(model):
             from hlas.models.whisper_checkpoint import whisper_checkpoint
@@ -41,8 +40,8 @@ def start_from(model: Any, start: Start, log: logging.Logger) -> str:
             model.encoder.load_pretrained(checkpoint.folder)
             log.info("the encoder starts from Whisper %s (%s)", checkpoint.size, checkpoint.source)
         return "new"
-    other = _load(path)
     where = f"init {name}"
+    other = _load(path, where)
     _check_features(model, other.model, where)
     _copy_encoder(model, other.model, where, log)
     decoder = _copy_decoder(model, other, start.keep_rows, where)
@@ -56,7 +55,7 @@ def check_frozen(model: Any, start: Start, freeze: Freeze, batch_norm: bool) -> 
         return
     fix = "name a model to start from: init, or pretrained"
     if freeze != "none":
-        raise UserError(f"freeze: {freeze}", "would keep random weights", fix)
+        raise UserError(f"freeze: {written(freeze)}", "would keep random weights", fix)
     if batch_norm:
         raise UserError("freeze_batch_norm", "would keep statistics of nothing", fix)
 
@@ -66,13 +65,9 @@ def _has_own_weights(model: Any) -> bool:
     return bool(getattr(model.encoder, "pretrained", False))
 
 
-def _load(path: Path) -> CtcModel:
-    if path.is_dir():
-        raise UserError(str(path), "a folder, not a .nemo file", "name the model.nemo of a finished train stage")
-    # a .nemo file that ends with its weights looks like a zip archive, too
-    if path.suffix == ".ckpt" or (zipfile.is_zipfile(path) and not tarfile.is_tarfile(path)):
-        fix = "name the model.nemo that its training left; NeMo's load_from_checkpoint and save_to make one of it"
-        raise UserError(str(path), "a checkpoint, not a .nemo file: it holds a pickle and no tokenizer", fix)
+def _load(path: Path, where: str) -> CtcModel:
+    if found := no_nemo_file(path):
+        raise UserError(where, *found)
     return CtcModel.load(path, "cpu")
 
 
