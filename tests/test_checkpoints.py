@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from hlas.models.training.checkpoints import (
     weights_of,
 )
 from hlas.models.training.ema import EmaWeights
-from hlas.models.training.options import CheckpointOptions, EarlyStopping, Ema, Experiment
+from hlas.models.training.options import CheckpointOptions, EarlyStopping, Ema, Experiment, Monitor
 from hlas.tokenizers import stage as tokenizer_stage
 from train_kit import LOG, Lab, curve, killed_in, params
 
@@ -33,12 +34,12 @@ DECAY = 0.8
 
 
 class Tiny(LightningModule):  # type: ignore[misc]  # lightning is untyped here
-    """A line through noise, with batch normalisation; its "WER" is what `wers` says for each epoch."""
+    """A line through noise, with batch normalisation; `wers` and `losses` are its WER and loss on dev of each epoch."""
 
-    def __init__(self, wers: tuple[float, ...] = ()) -> None:
+    def __init__(self, wers: tuple[float, ...] = (), losses: tuple[float, ...] = ()) -> None:
         super().__init__()
         self.layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
-        self.wers = wers
+        self.wers, self.losses = wers, losses
         self.history: list[dict[str, Tensor]] = []  # after each optimiser step
         self.validated: list[dict[str, Tensor]] = []
 
@@ -48,7 +49,8 @@ class Tiny(LightningModule):  # type: ignore[misc]  # lightning is untyped here
     def validation_step(self, batch: list[Tensor], index: int) -> None:
         if index == 0:
             self.validated.append(copied(self))
-        self.log("val_loss", (self.layers(batch[0]) - batch[1]).pow(2).mean())
+        loss = (self.layers(batch[0]) - batch[1]).pow(2).mean()
+        self.log("val_loss", torch.tensor(self.losses[self.trainer.current_epoch]) if self.losses else loss)
         wer = self.wers[self.trainer.current_epoch] if self.trainer.state.fn == "fit" else 0.35
         self.log("dev_wer", torch.tensor(wer))
 
@@ -107,13 +109,35 @@ def test_the_best_k_and_the_last_epoch_are_kept_and_the_best_is_chosen(tmp_path:
     assert same(weights_of(chosen.others[0]), at_epoch[1])
 
 
-def test_by_loss_if_asked_and_the_earlier_of_equals(tmp_path: Path) -> None:
+def test_by_loss_if_asked(tmp_path: Path) -> None:
     model = tiny((0.5, 0.5, 0.5))
     fitted(tmp_path, model, Experiment(CheckpointOptions(monitor="val_loss", save_top_k=3)))
     saved = best_checkpoints(tmp_path, "val_loss")
     assert [s.val_loss for s in saved] == sorted(s.val_loss for s in saved)
     assert saved[0].val_loss < saved[-1].val_loss
-    assert [s.epoch for s in best_checkpoints(tmp_path, "val_wer")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "top", "wers", "losses", "kept"),
+    [
+        ("val_wer", 1, (0.5, 0.5, 0.5, 0.6), (3, 1, 2, 0.5), [1]),
+        ("val_wer", 1, (0.5, 0.5), (2, 2), [0]),  # equal in all: the earlier
+        ("val_wer", 1, (0.5, 0.5), (math.nan, 2), [1]),
+        ("val_wer", 2, (0.5, 0.5, 0.5), (1, 3, 2), [0, 2]),  # of two equal WERs, the one with the higher loss has to go
+        ("val_wer", 2, (0.4, 0.5, 0.5), (9, 2, 1), [0, 2]),
+        ("val_loss", 1, (0.6, 0.5, 0.7), (2, 2, 2), [1]),
+    ],
+)
+def test_of_epochs_that_are_equal_in_what_is_monitored_the_other_measure_decides(
+    tmp_path: Path, monitor: Monitor, top: int, wers: tuple[float, ...], losses: tuple[float, ...], kept: list[int]
+) -> None:
+    torch.manual_seed(1)
+    model = Tiny(wers, losses)
+    experiment = Experiment(CheckpointOptions(monitor=monitor, save_top_k=top))
+    trainer = fitted(tmp_path, model, experiment)
+    assert [saved.epoch for saved in best_checkpoints(tmp_path, monitor)] == kept
+    choose_weights(trainer, model, tmp_path, experiment, LOG)
+    assert same(copied(model), model.history[5::6][kept[0]])
 
 
 def test_no_validated_epoch_is_a_user_error(tmp_path: Path) -> None:
@@ -213,6 +237,22 @@ def test_early_stopping_counts_validations_without_gain_and_holds_after_a_resume
     again = tiny(wers)
     fitted(tmp_path, again, experiment)
     assert again.history == []
+
+
+def test_early_stopping_waits_until_a_first_word_is_heard(tmp_path: Path) -> None:
+    """From scratch a CTC model writes blanks alone, a WER of 1, for longer than a patience."""
+    stopping = EarlyStopping(patience=2)
+    experiment = Experiment(create_early_stopping_callback=True, early_stopping_callback_params=stopping)
+    wers = (1.0, 1.02, 1.0, 1.0, 0.9, 1.0, 1.0, 0.5)
+    fitted(tmp_path, tiny(wers), experiment, max_epochs=4)
+    assert fitted(tmp_path, tiny(wers), experiment).current_epoch == 7  # resumed; two no better after 0.9
+
+
+def test_by_loss_early_stopping_counts_from_the_first_validation_on(tmp_path: Path) -> None:
+    stopping = EarlyStopping("val_loss", patience=2)
+    experiment = Experiment(create_early_stopping_callback=True, early_stopping_callback_params=stopping)
+    model = Tiny((1.0,) * 6, (2.0, 2.0, 2.0, 1.0, 1.0, 1.0))
+    assert fitted(tmp_path, model, experiment).current_epoch == 3
 
 
 def test_only_the_last_epochs_weights_stay_on_disk(tmp_path: Path) -> None:

@@ -139,10 +139,12 @@ def test_a_schedule_only_thaws(freeze: Freeze, unfreeze: dict[int, Freeze], prob
 
 def test_the_log_says_what_is_frozen(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "hlas"):
-        trained(lab, quartznet(), Unfreezing("encoder", {1: "none"}, False, LOG), epochs=2)
+        freezing = Unfreezing("encoder", {1: {"encoder_except_last": 2}, 2: "none"}, False, LOG)
+        trained(lab, quartznet(), freezing, epochs=3)
     assert [record.getMessage().rpartition(";")[0] for record in caplog.records] == [
         "from epoch 1 on frozen: encoder",
-        "from epoch 2 on frozen: none",
+        "from epoch 2 on frozen: {encoder_except_last: 2}",
+        "from epoch 3 on frozen: none",
     ]
 
 

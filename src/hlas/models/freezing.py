@@ -17,6 +17,11 @@ ExceptLast = dict[Literal["encoder_except_last"], int]
 Freeze = Literal["none", "encoder", "feature_encoder"] | ExceptLast
 
 
+def written(freeze: Freeze) -> str:
+    """As a YAML has it: 'encoder', '{encoder_except_last: 2}'."""
+    return freeze if isinstance(freeze, str) else f"{{encoder_except_last: {freeze['encoder_except_last']}}}"
+
+
 def check_freeze(freeze: Freeze, unfreeze: Mapping[int, Freeze]) -> None:
     """Raise ValueError where one is none of the four, or where a later epoch does not train more than those before."""
     for policy in (freeze, *unfreeze.values()):
@@ -28,7 +33,7 @@ def check_freeze(freeze: Freeze, unfreeze: Mapping[int, Freeze]) -> None:
             raise ValueError(f"unfreeze: epoch {epoch} is not 1 or more; what is frozen from the start is `freeze`")
         if _trained_share(policy) <= _trained_share(before):
             raise ValueError(
-                f"unfreeze: {policy} from epoch {epoch} on trains no more than {before} before it;"
+                f"unfreeze: {written(policy)} from epoch {epoch} on trains no more than {written(before)} before it;"
                 " the order is encoder, {encoder_except_last: N} with a growing N, feature_encoder, none"
             )
         before = policy

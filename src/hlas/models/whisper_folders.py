@@ -13,6 +13,7 @@ from typing import Literal
 
 from hlas.errors import UserError
 from hlas.files import atomic_folder, sha256_file, sha256_json
+from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_checkpoint import WEIGHTS, whisper_checkpoint
 from hlas.models.whisper_file import check_bin, check_safetensors
 from hlas.models.whisper_hub import own_cache
@@ -136,6 +137,7 @@ def _convert(folder: Path, out: Path) -> None:
     from ctranslate2.converters import TransformersConverter
     from transformers import WhisperProcessor
 
+    quieten()
     LOG.info("Whisper: converting %s for faster-whisper, once", folder)
     try:
         TransformersConverter(str(folder)).convert(str(out), force=True)

@@ -16,6 +16,7 @@ from transformers.generation import logits_process
 from transformers.modeling_outputs import BaseModelOutput
 
 from hlas.errors import UserError
+from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_ctranslate2 import suppressed_tokens
 from hlas.models.whisper_engine import FIRST_TIMESTAMP_MAX, MULTILINGUAL_TOKENS, SEED, Drawn, text_room
 from hlas.models.whisper_languages import known_to
@@ -33,6 +34,7 @@ class TransformersEngine:
         """Load; 0 threads: torch's choice. UserError where the folder cannot be loaded, or not be run as asked."""
         from safetensors import SafetensorError
 
+        quieten()
         self._options = options
         here = torch.cuda.is_available()
         if options.device == "cuda" and not here:

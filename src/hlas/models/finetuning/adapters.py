@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
-from hlas.files import read_json, sha256_file, write_json
+from hlas.files import read_json, write_json
 from hlas.models.finetuning.options import Lora
 from hlas.models.freezing import Freeze, frozen_modules
+from hlas.models.whisper_file import check_safetensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -54,6 +55,7 @@ def save_adapter(adapted: Any, folder: Path, base: Base, below: Sequence[Path]) 
     """Save the adapter alone, with copies of those that are merged beneath it."""
     adapted.peft_config["default"].base_model_name_or_path = _HUB + base.size  # else a path of this machine
     adapted.save_pretrained(folder)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it its owner's alone
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
     for number, earlier in enumerate(below, 1):
         target = folder / BELOW / str(number)
@@ -73,6 +75,8 @@ def base_of(folder: Path) -> Base:
         named = str(config["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(str(folder), f"an adapter that does not say its base: {error}", "save it again") from error
+    if (kind := config.get("peft_type")) != "LORA":
+        raise UserError(str(folder), f"an adapter of the kind {kind}", "merge it into its base with its own program")
     if not named.startswith(_HUB):
         problem = f"an adapter for '{named}', which is no Whisper of OpenAI's"
         raise UserError(str(folder), problem, "merge it into its base, and name the folder of the whole model")
@@ -99,14 +103,23 @@ def merge(whisper: Any, adapters: Sequence[Path]) -> Any:
     from safetensors import SafetensorError
 
     for folder in adapters:
+        check_safetensors(folder / WEIGHTS)
         try:
-            whisper = PeftModel.from_pretrained(whisper, str(folder), local_files_only=True).merge_and_unload()
+            adapted = PeftModel.from_pretrained(whisper, str(folder), local_files_only=True)
+            _check_matrices(adapted, folder / WEIGHTS)
+            whisper = adapted.merge_and_unload()
         except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
             problem = f"no adapter for this Whisper: {' '.join(str(error).split())[:300]}"
             raise UserError(str(folder), problem, "name the adapter of this size, or save it again") from error
     return whisper
 
 
-def sha256_of(folder: Path) -> str:
-    """Of the adapter's own weights."""
-    return sha256_file(folder / WEIGHTS)
+def _check_matrices(adapted: Any, path: Path) -> None:
+    """Raise ValueError where the file holds more or fewer matrices than the model has place for: peft would go on."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        differing = set(file.keys()) ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if wrong := [name for name in differing if ".lora_" in name]:
+        raise ValueError(f"{min(wrong)} is in the adapter's weights or in its configuration alone")

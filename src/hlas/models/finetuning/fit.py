@@ -31,10 +31,10 @@ def tune(job: Tuning, log: logging.Logger) -> TuningResult:
     from hlas.models.finetuning.validation import DevTexts
     from hlas.models.training.checkpoints import choose_weights
     from hlas.models.training.curve import Curve
-    from hlas.models.training.fit import make_trainer, set_length, train
+    from hlas.models.training.fit import make_trainer, outcome, set_length, train
     from hlas.models.training.guards import Guard
     from hlas.models.training.refusals import explain_optimiser, explained
-    from hlas.models.training.throughput import Throughput, speed
+    from hlas.models.training.throughput import Throughput
     from hlas.models.training.unfreezing import Unfreezing
     from hlas.models.whisper_languages import check_code
     from hlas.models.whisper_transformers import read_tokenizer
@@ -72,29 +72,10 @@ def tune(job: Tuning, log: logging.Logger) -> TuningResult:
     with guard.explained(job, model), _rest_of_encoder(model, job):
         train(trainer, model, job.folder)
         chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
-    measured = speed(curve.rows)
-    parameters = sum(p.numel() for p in model.parameters())
+    common = outcome(trainer, model, chosen, curve, freezing.trainable, rejects)
     saved = save_tuned(whisper, adapted, job.merge, found, job.folder / MODEL)
     log.info("tuned in %.0f s; best dev WER %.4f; saved: %s", time.monotonic() - started, chosen.best.dev_wer, saved)
-    return TuningResult(
-        parameters=parameters,
-        trainable=freezing.trainable,
-        epochs=int(trainer.current_epoch),
-        steps=int(trainer.global_step),
-        best_dev_wer=chosen.best.dev_wer,
-        best_epoch=chosen.best.epoch,
-        weights=chosen.weights,
-        dev_wers=chosen.dev_wers,
-        device=torch.cuda.get_device_name() if trainer.strategy.root_device.type == "cuda" else "cpu",
-        precision=trainer.precision,
-        saved=saved,
-        base=found.source,
-        base_sha256=found.sha256,
-        rejects=rejects,
-        peak_gpu_gib=measured.peak_gpu_gib,
-        samples_per_s=measured.samples_per_s,
-        wait_share=measured.wait_share,
-    )
+    return TuningResult(**common, saved=saved, base=found.source, base_sha256=found.sha256)
 
 
 def _save_last(save: Any, whisper: Any, adapted: Any, found: Any, path: Path) -> None:

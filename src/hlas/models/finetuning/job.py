@@ -7,6 +7,7 @@ from typing import Any
 
 from hlas.models.finetuning.options import Adapter
 from hlas.models.freezing import Freeze
+from hlas.models.training.job import Trained
 from hlas.models.training.options import Experiment, KeepOutputs
 
 
@@ -33,24 +34,10 @@ class Tuning:
     sets: Mapping[str, Path] = field(default_factory=dict)  # manifests of 'noise' and 'rooms' to mix in
 
 
-@dataclass(frozen=True, slots=True)
-class TuningResult:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuningResult(Trained):
     """What came of it."""
 
-    parameters: int  # all of them
-    trainable: int
-    epochs: int
-    steps: int
-    best_dev_wer: float
-    best_epoch: int
-    weights: str  # which were saved: 'best', 'ema', 'average of 5'
-    dev_wers: Mapping[str, float]  # of all that there were to choose from
-    device: str
-    precision: str
     saved: str  # 'whole model', 'adapter', 'adapter, merged'
     base: str  # where the weights that it started from came from
     base_sha256: str
-    rejects: Mapping[str, Mapping[str, int]]  # split -> reason -> utterances that it was not trained on
-    peak_gpu_gib: float | None
-    samples_per_s: float | None  # median over the epochs
-    wait_share: float | None  # of the training's time, spent waiting for data

@@ -16,7 +16,7 @@ from torch import nn
 from hlas.models.finetuning.spelling import Spelling
 from hlas.models.finetuning.windows import WhisperWindows
 from hlas.models.modules.whisper_encoder import WhisperEncoder
-from hlas.models.whisper_engine import FRAMES_PER_S
+from hlas.models.whisper_engine import FRAMES_PER_S, MAX_POSITIONS
 from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_transformers import TransformersEngine
 
@@ -85,6 +85,7 @@ class TunedWhisper(lightning.LightningModule):  # type: ignore[misc]  # lightnin
 
     def loss(self, heard: Heard, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy a token of text and end, natural log; `tokens` (B, U) hold prompt, text, end."""
+        tokens = tokens[:, : MAX_POSITIONS + 1]  # dev may have a text that is longer than all that Whisper can write
         wanted = tokens[:, 1:].clone()
         place = torch.arange(1, tokens.shape[1], device=tokens.device)
         wanted[(place < len(self.tokenizer.prompt)) | (place >= lengths[:, None])] = IGNORED

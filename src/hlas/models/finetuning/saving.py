@@ -19,6 +19,7 @@ def save_whole(whisper: Any, folder: Path, base: Path) -> None:
     whisper.config.dropout = 0.0
     whisper.config._name_or_path = ""
     whisper.save_pretrained(folder, max_shard_size="100GB")
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it its owner's alone
     for pattern in PATTERNS:
         for file in base.glob(pattern):
             if file.name not in _OWN:
@@ -30,6 +31,7 @@ def save_tuned(whisper: Any, adapted: Any, merged: bool, found: Found, folder: P
 
     With `merged` the adapter ends up in the weights of `whisper`, which is no more trained after it.
     """
+    shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed while it saved has left
     if adapted is None:
         save_whole(whisper, folder, found.folder)
         return "whole model"

@@ -7,6 +7,7 @@ from typing import Any
 from hlas.errors import UserError
 from hlas.files import sha256_file
 from hlas.models.finetuning.adapters import Base, base_of, chain, check_base, merge
+from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_checkpoint import WEIGHTS, WhisperCheckpoint, whisper_checkpoint
 from hlas.models.whisper_file import check_safetensors
 from hlas.models.whisper_folders import folder_kind
@@ -56,16 +57,21 @@ def load(found: Found, dropout: float = 0.0) -> Any:
     from safetensors import SafetensorError
     from transformers import WhisperForConditionalGeneration
 
+    quieten()
     try:
-        whisper: Any = WhisperForConditionalGeneration.from_pretrained(
+        whisper, read = WhisperForConditionalGeneration.from_pretrained(
             str(found.folder),
             dtype=torch.float32,
             attn_implementation="sdpa",
             local_files_only=True,
             dropout=dropout,
             apply_spec_augment=False,  # ours knows where a clip ends
+            output_loading_info=True,
         )
+        if read["missing_keys"]:  # transformers would draw them at random
+            raise ValueError(f"the weights lack {min(read['missing_keys'])}")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
         raise UserError(str(found.folder), problem, "fetch or save it again") from error
+    whisper.model.encoder.embed_positions.requires_grad_(False)  # sinusoids; transformers forgets it when it loads
     return merge(whisper, found.below)

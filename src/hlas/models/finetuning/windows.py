@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hlas.models.modules.whisper_mel import WhisperLogMel
+from hlas.models.modules.whisper_mel import HOP, WhisperLogMel
 from hlas.models.whisper_decoding import window_frames
 
 
@@ -21,7 +21,10 @@ class WhisperWindows(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
 
     def forward(self, input_signal: torch.Tensor, length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (B, mels, T) of signals (B, samples), and the frames of their windows."""
-        features, frames = self.log_mel(input_signal=input_signal, length=length)
+        features, _ = self.log_mel(input_signal=input_signal, length=length)
+        frames = torch.div(length, HOP, rounding_mode="floor").clamp(min=1)  # whole ones only, as there
+        beyond = torch.arange(features.shape[2], device=frames.device) >= frames[:, None]
+        features = features.masked_fill(beyond[:, None, :], 0.0)
         windows = torch.tensor([window_frames(int(n), self._padding_s) for n in frames], device=frames.device)
         missing = int(windows.max()) - features.shape[2]
         return nn.functional.pad(features, (0, missing)), windows

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from hlas.errors import UserError
 from hlas.models.augmentor import with_sets
 from hlas.models.training.job import Fit
 
@@ -54,12 +55,19 @@ def model_config(job: Fit) -> dict[str, Any]:
     return config
 
 
-def precision_of(wanted: str) -> str:
-    """Lightning's word for the precision: 'auto' is mixed where the GPU has it."""
+def precision_of(wanted: str, accelerator: str = "auto") -> str:
+    """Lightning's word for the precision: 'auto' is mixed where the GPU has it. UserError for 16-mixed on a CPU.
+
+    `accelerator` is the trainer's: a machine with a GPU may train on its CPU.
+    """
     import torch
 
+    gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if wanted == "16-mixed" and not gpu:
+        problem = "there is no GPU to train on, and on a CPU Lightning would take bf16-mixed in its place"
+        raise UserError("train: precision 16-mixed", problem, "precision: auto, '32' or bf16-mixed")
     if wanted != "auto":
         return wanted
-    if not torch.cuda.is_available():
+    if not gpu:
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -33,10 +33,19 @@ class Saved:
     val_loss: float
     path: Path
 
-    def rank(self, monitor: Monitor) -> tuple[float, int]:
-        """Sorts by what is monitored, of equal ones the earlier epoch first; what is no number comes last."""
-        value = self.dev_wer if monitor == "val_wer" else self.val_loss
-        return (math.inf if math.isnan(value) else value), self.epoch
+    def rank(self, monitor: Monitor) -> tuple[float, float, int]:
+        """Sorts by what is monitored, equal ones by the other measure, then the earlier epoch; no number comes last.
+
+        Few dev utterances make equal WERs common, and a lower loss then tells which model is surer of its labels.
+        """
+        wer, loss = (math.inf if math.isnan(value) else value for value in (self.dev_wer, self.val_loss))
+        return (wer, loss, self.epoch) if monitor == "val_wer" else (loss, wer, self.epoch)
+
+
+def _saved(path: Path) -> Saved | None:
+    """What a checkpoint's name says; None where it is not one of the best."""
+    match = _BEST_NAME.fullmatch(path.name)
+    return Saved(int(match[1]), float(match[2]), float(match[3]), path) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +71,9 @@ def checkpoint_callbacks(
     options, stopping = experiment.checkpoint_callback_params, experiment.early_stopping_callback_params
     # saved after the dev WER is known: a checkpoint that is saved during validation resumes inside its epoch
     always: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(
+    best = BestEpochs(
+        options.monitor,
         dirpath=folder / FOLDER,
-        filename="{epoch:03d}-{dev_wer:.5f}-{val_loss:.5f}",
-        monitor=_METRIC[options.monitor],
         mode=options.mode,
         save_top_k=options.save_top_k,
         every_n_epochs=check_every,
@@ -82,6 +90,26 @@ def checkpoint_callbacks(
         patience, min_delta = stopping.patience, stopping.min_delta
         callbacks.insert(0, Patience(log, monitor=monitor, mode=mode, patience=patience, min_delta=min_delta))
     return callbacks
+
+
+class BestEpochs(ModelCheckpoint):  # type: ignore[misc]  # lightning is untyped here
+    """Keeps the best epochs by the rank that the model is chosen by; Lightning would keep the earlier of equal ones."""
+
+    def __init__(self, monitor: Monitor, **options: Any) -> None:
+        name = "{epoch:03d}-{dev_wer:.5f}-{val_loss:.5f}"  # as _BEST_NAME reads it
+        super().__init__(filename=name, monitor=_METRIC[monitor], **options)
+        self._by = monitor
+
+    def check_monitor_top_k(self, trainer: Any, current: Any = None) -> bool:
+        """Whether this epoch is to be saved; where so many are already, the worst of them has to go for it."""
+        kept = [saved for path in self.best_k_models if (saved := _saved(Path(path)))]
+        if current is None or len(kept) < self.save_top_k:
+            return bool(super().check_monitor_top_k(trainer, current))
+        worst = max(kept, key=lambda saved: saved.rank(self._by))
+        now = _saved(Path(self.format_checkpoint_name(self._monitor_candidates(trainer))))
+        self.kth_best_model_path = str(worst.path)
+        better = now is not None and now.rank(self._by) < worst.rank(self._by)
+        return bool(trainer.strategy.reduce_boolean_decision(better))  # one decision in all processes
 
 
 class LastWeights(Callback):  # type: ignore[misc]  # lightning is untyped here
@@ -117,6 +145,7 @@ class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped her
     def __init__(self, log: logging.Logger, **options: Any) -> None:
         super().__init__(**options, check_on_train_epoch_end=False)  # where a validation was, and only there
         self.journal = log
+        self._heard = False  # whether a validation had a WER below 1
 
     def on_train_start(self, trainer: Any, model: Any) -> None:
         """Stop again what had stopped before it was killed."""
@@ -124,16 +153,30 @@ class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped her
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, model: Any) -> None:
-        """Look whether it became better."""
+        """Look whether it became better.
+
+        A CTC model hears nothing but blanks for its first epochs, while its loss falls: those do not count.
+        """
+        if self.monitor == _METRIC["val_wer"] and not self._heard and float(trainer.callback_metrics["dev_wer"]) >= 1:
+            return
+        self._heard = True
         super().on_validation_end(trainer, model)
         if trainer.should_stop and self.wait_count >= self.patience:
             self.journal.info("stops early: no better %s for %d validations", self.monitor, self.wait_count)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {**super().state_dict(), "heard": self._heard}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What a resumed training goes on from."""
+        super().load_state_dict(state)
+        self._heard = state["heard"]
+
 
 def best_checkpoints(folder: Path, monitor: Monitor) -> list[Saved]:
     """The saved epochs, best first, by their files' names: Lightning forgets them when a resumed folder moves."""
-    matches = ((_BEST_NAME.fullmatch(path.name), path) for path in (folder / FOLDER).glob("*.ckpt"))
-    found = [Saved(int(m[1]), float(m[2]), float(m[3]), path) for m, path in matches if m]
+    found = [saved for path in (folder / FOLDER).glob("*.ckpt") if (saved := _saved(path))]
     return sorted(found, key=lambda saved: saved.rank(monitor))
 
 

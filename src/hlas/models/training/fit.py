@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     from hlas.models.training.refusals import explain_optimiser, explained
     from hlas.models.training.screening import screen
     from hlas.models.training.start import check_frozen, start_from
-    from hlas.models.training.throughput import Throughput, speed
+    from hlas.models.training.throughput import Throughput
     from hlas.models.training.unfreezing import Unfreezing
     from hlas.models.training.validation import DevTranscripts
 
@@ -72,25 +73,41 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
         model.load_state_dict(weights_of(other))
         save(model, job.folder / f"model.epoch_{other.epoch + 1:03d}.nemo")
     log.info("trained in %.0f s; best dev WER %.4f", time.monotonic() - started, chosen.best.dev_wer)
+    rejects = {split: result.rejects for split, result in screened.items()}
+    common = outcome(trainer, model, chosen, curve, freezing.trainable, rejects)
+    return FitResult(**common, decoder=decoder, processes=team.me.count)
+
+
+def outcome(
+    trainer: Any,
+    model: Any,
+    chosen: Any,
+    curve: Any,
+    trainable: int,
+    rejects: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
+    """The fields of `Trained`; `chosen` is a checkpoints.Chosen, `curve` the callback that kept the curve."""
+    import torch
+
+    from hlas.models.training.throughput import speed
+
     measured = speed(curve.rows)
-    return FitResult(
-        parameters=sum(p.numel() for p in model.parameters()),
-        trainable=freezing.trainable,
-        epochs=int(trainer.current_epoch),
-        steps=int(trainer.global_step),
-        best_dev_wer=chosen.best.dev_wer,
-        best_epoch=chosen.best.epoch,
-        weights=chosen.weights,
-        dev_wers=chosen.dev_wers,
-        device=torch.cuda.get_device_name() if trainer.strategy.root_device.type == "cuda" else "cpu",
-        precision=trainer.precision,
-        decoder=decoder,
-        processes=team.me.count,
-        rejects={split: dict(result.rejects) for split, result in screened.items()},
-        peak_gpu_gib=measured.peak_gpu_gib,
-        samples_per_s=measured.samples_per_s,
-        wait_share=measured.wait_share,
-    )
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable": trainable,
+        "epochs": int(trainer.current_epoch),
+        "steps": int(trainer.global_step),
+        "best_dev_wer": chosen.best.dev_wer,
+        "best_epoch": chosen.best.epoch,
+        "weights": chosen.weights,
+        "dev_wers": chosen.dev_wers,
+        "device": torch.cuda.get_device_name() if trainer.strategy.root_device.type == "cuda" else "cpu",
+        "precision": trainer.precision,
+        "rejects": {split: dict(counts) for split, counts in rejects.items()},
+        "peak_gpu_gib": measured.peak_gpu_gib,
+        "samples_per_s": measured.samples_per_s,
+        "wait_share": measured.wait_share,
+    }
 
 
 def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logging.Logger) -> Any:
@@ -124,7 +141,7 @@ def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logg
     with explained("trainer", _TRAINER):
         return lightning.Trainer(
             **{"max_epochs": -1, **given},
-            precision=precision_of(job.precision),
+            precision=precision_of(job.precision, given["accelerator"]),
             logger=loggers,
             callbacks=own,
             default_root_dir=str(job.folder),

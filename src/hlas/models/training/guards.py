@@ -153,7 +153,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         try:
             yield
         except NotANumber as error:
-            fix = "lower model.optim.lr, set trainer.gradient_clip_val, or precision: 32"
+            fix = "lower model.optim.lr, set trainer.gradient_clip_val, or precision: '32'"
             raise UserError("train", str(error), f"{fix}; {self._last_good(job.folder, model)}") from error
         except BrokenClip as error:
             problem = str(error).strip().splitlines()[-1].rpartition(f"{BrokenClip.__name__}: ")[2]

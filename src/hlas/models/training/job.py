@@ -68,9 +68,9 @@ class Fit:
     sets: Mapping[str, Path] = field(default_factory=dict)  # manifests of 'noise' and 'rooms' to mix in
 
 
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What came of it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What came of a training, whatever was trained."""
 
     parameters: int  # all of them
     trainable: int  # those that some epoch changes
@@ -82,9 +82,15 @@ class FitResult:
     dev_wers: Mapping[str, float]  # of all that there were to choose from
     device: str
     precision: str
-    decoder: str  # 'new', 'kept', or 'kept 31 of 34 rows' from the model that it started from
-    processes: int
     rejects: Mapping[str, Mapping[str, int]]  # split -> reason -> utterances that it was not trained on
     peak_gpu_gib: float | None
     samples_per_s: float | None  # median over the epochs
     wait_share: float | None  # of the training's time, spent waiting for data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitResult(Trained):
+    """The same of a CTC model."""
+
+    decoder: str  # 'new', 'kept', or 'kept 31 of 34 rows' from the model that it started from
+    processes: int

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from hlas.models.freezing import Freeze, apply_freeze, encoder_of, frozen_modules
+from hlas.models.freezing import Freeze, apply_freeze, encoder_of, frozen_modules, written
 
 
 class Unfreezing(Callback):  # type: ignore[misc]  # lightning is untyped here
@@ -47,7 +47,8 @@ class Unfreezing(Callback):  # type: ignore[misc]  # lightning is untyped here
         epoch = trainer.current_epoch
         if epoch in self.policies and self.policies != {0: "none"}:
             count = sum(p.numel() for p in self._learnable if p.requires_grad) - sum(p.numel() for p in self._held)
-            self.journal.info("from epoch %d on frozen: %s; %.2f M trained", epoch + 1, self.policy(epoch), count / 1e6)
+            frozen = written(self.policy(epoch))
+            self.journal.info("from epoch %d on frozen: %s; %.2f M trained", epoch + 1, frozen, count / 1e6)
 
     def on_before_optimizer_step(self, trainer: Any, model: Any, optimizer: Any) -> None:
         """Without a gradient the optimiser moves nothing, not even by weight decay."""
