@@ -19,6 +19,7 @@ from hlas.plan import Selection, make_plan
 from hlas.recipe import Recipe, load_recipe
 from hlas.runner import run_recipe
 from hlas.store import ancestors, is_done, partial, read_record
+from hlas.summary import plan_lines
 
 RECIPE = """\
 name: trial
@@ -78,6 +79,32 @@ def test_what_is_made_is_not_made_again(recipe: Path, tmp_path: Path) -> None:
     before = (home / "manifests" / "stage.json").read_bytes()
     assert run(loaded, tmp_path) == []
     assert (home / "manifests" / "stage.json").read_bytes() == before
+
+
+def test_an_output_that_was_removed_is_made_again_and_nothing_else(recipe: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(recipe)
+    run(loaded, tmp_path)
+    folder = tmp_path / "runs" / "trial" / "manifests"
+    assert read_record(folder).outputs == ("train.jsonl", "dev.jsonl", "test.jsonl")
+    rows = (folder / "dev.jsonl").read_bytes()
+    (folder / "dev.jsonl").unlink()
+    assert to_run(loaded, tmp_path) == {"manifests": ("dev.jsonl is gone",)}
+    lines = list(plan_lines(make_plan(loaded, tmp_path / "runs")))
+    assert "changed: dev.jsonl is gone" in lines[0]
+    assert run(loaded, tmp_path) == ["manifests"]
+    assert (folder / "dev.jsonl").read_bytes() == rows
+    assert run(loaded, tmp_path) == []
+
+
+def test_a_record_of_an_older_version_names_no_outputs_and_stays_made(recipe: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(recipe)
+    run(loaded, tmp_path)
+    path = tmp_path / "runs" / "trial" / "manifests" / "stage.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record["outputs"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    (path.parent / "dev.jsonl").unlink()
+    assert to_run(loaded, tmp_path) == {}
 
 
 def test_a_change_names_its_ingredient_and_reaches_only_what_depends_on_it(

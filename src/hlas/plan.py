@@ -39,7 +39,7 @@ class Planned:
     made: bool
     selected: bool
     forced: bool
-    changes: tuple[str, ...]  # ingredients that differ from the stage's last result in this recipe
+    changes: tuple[str, ...]  # ingredients that differ from the stage's last result in this recipe; outputs removed
     last_seconds: float | None
     warning: str
     missing: tuple[UserError, ...]  # outside inputs that are not there
@@ -68,8 +68,10 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
         fingerprint = sha256_json(parts)
         fingerprints[stage.name] = fingerprint
         folder = runs / "store" / store.folder_name(stage.kind, fingerprint)
-        made = store.is_done(folder)
-        last = store.read_record(folder) if made else _previous(runs / recipe.name / stage.name)
+        done = store.is_done(folder)
+        last = store.read_record(folder) if done else _previous(runs / recipe.name / stage.name)
+        gone = store.gone(folder, last) if done and last else []
+        made = done and not gone
         planned.append(
             Planned(
                 stage,
@@ -79,7 +81,7 @@ def make_plan(recipe: Recipe, runs: Path, selection: Selection | None = None) ->
                 made,
                 stage.name in selected,
                 stage.name in forced,
-                () if made or last is None else tuple(_named(changed(last.ingredients, parts))),
+                _changes(last, parts, gone),
                 last.seconds if last else None,
                 _warning(stage, last) if made and last else "",
                 tuple(missing),
@@ -96,6 +98,10 @@ def _previous(link: Path) -> store.Record | None:
         return store.read_record(link)
     except UserError:
         return None
+
+
+def _changes(last: store.Record | None, parts: dict[str, Any], gone: Iterable[str]) -> tuple[str, ...]:
+    return () if last is None else (*_named(changed(last.ingredients, parts)), *(f"{name} is gone" for name in gone))
 
 
 def _named(changes: Iterable[str]) -> Iterable[str]:

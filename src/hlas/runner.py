@@ -74,7 +74,7 @@ def _run(recipe: Recipe, runs: Path, selection: Selection, workers: int) -> list
 def _make(p: Planned, recipe: Recipe, made: Mapping[str, Path], home: Path, workers: int) -> None:
     kind = KINDS[p.stage.kind]
     with _locked(p.folder), _logged(home / "logs" / f"{p.stage.name}.log"):
-        if store.is_done(p.folder) and not p.forced:  # another process made it while this one waited
+        if not p.forced and _whole(p.folder):  # another process made it while this one waited
             return
         partial = store.partial(p.folder)
         if partial.exists() and not (kind.resumes and not p.forced):
@@ -115,12 +115,17 @@ def _make(p: Planned, recipe: Recipe, made: Mapping[str, Path], home: Path, work
             seconds=round(seconds, 2),
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             environment={**environment(), "code": code_hash(kind.module), "command": " ".join(["hlas", *sys.argv[1:]])},
+            outputs=tuple(name for name in kind.writes.values() if (partial / name).exists()),
         )
         store.write_record(partial, record)
-        if p.folder.exists():
+        if p.forced and p.folder.exists():  # made again with the same fingerprint, it is what its readers have read
             store.forget_dependents(p.folder)
         _swap(partial, p.folder)
         LOG.info("%s: done in %.1f s -> %s", p.stage.name, seconds, shown(p.folder))
+
+
+def _whole(folder: Path) -> bool:
+    return store.is_done(folder) and not store.gone(folder, store.read_record(folder))
 
 
 def _reason(p: Planned) -> str:

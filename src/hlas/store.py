@@ -40,6 +40,7 @@ class Record:
     seconds: float
     finished: str  # UTC, ISO 8601
     environment: Mapping[str, Any]  # versions, commit, machine: recorded, not part of the fingerprint
+    outputs: tuple[str, ...] = ()  # files and folders of the kind's `writes` that were there; older records have none
 
 
 def folder_name(kind: str, fingerprint: str) -> str:
@@ -70,11 +71,17 @@ def read_record(folder: Path) -> Record:
     try:
         data = read_json(path)
         data["inputs"] = {key: tuple(Source(**s) for s in sources) for key, sources in data["inputs"].items()}
+        data["outputs"] = tuple(data.get("outputs", ()))
         return Record(**data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             str(path), f"not a stage record: {error}", "remove the folder and run the recipe again"
         ) from error
+
+
+def gone(folder: Path, record: Record) -> list[str]:
+    """Outputs of a finished stage that were removed since; their contents are not looked at."""
+    return [name for name in record.outputs if not (folder / name).exists()]
 
 
 def forget_dependents(folder: Path) -> None:
