@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hlas.report.page.curve import best_epoch
+from hlas.report.page.curve import training
 from hlas.report.provenance import Epoch, Provenance, read_curve
 from hlas.store import Record, Source
 from page_kit import Open, corpus, heard, made_report, write
@@ -72,10 +72,12 @@ def page_of(folder: Path, stages: Sequence[tuple[Path, Record]]) -> Path:
 
 def drawn(figure: Any) -> list[list[float]]:
     """The values of each line, read back from its pixels and the axis."""
-    top = float((figure.locator("text.tick[x='-8']").last.text_content() or "").removesuffix("\u00a0%"))
+    ticks = [(tick.text_content() or "").removesuffix("\u00a0%") for tick in figure.locator("text.tick[x='-8']").all()]
+    bottom, top = float(ticks[0]), float(ticks[-1])
     height = float((figure.locator("svg[viewBox]").get_attribute("viewBox") or "").split()[3])
     lines = [line.get_attribute("points").split() for line in figure.locator("svg[viewBox] polyline").all()]
-    return [[top * (1 - float(point.partition(",")[2]) / height) for point in line] for line in lines]
+    heights = [[1 - float(point.partition(",")[2]) / height for point in line] for line in lines]
+    return [[bottom + (top - bottom) * share for share in line] for line in heights]
 
 
 def test_one_training_shows_rates_losses_and_the_best_epoch(tmp_path: Path, open_page: Open) -> None:
@@ -110,8 +112,19 @@ def test_one_epoch_alone(tmp_path: Path, open_page: Open) -> None:
     assert drawn(tab.locator("#training svg.curve").first) == [[pytest.approx(50)], [pytest.approx(25)]]
 
 
-def test_of_equal_epochs_the_first_is_the_best() -> None:
-    assert best_epoch([Epoch(0, 0.5), Epoch(1, 0.4), Epoch(2, 0.4)]).epoch == 1
+def test_the_best_epoch_is_the_one_that_the_stage_chose() -> None:
+    epochs = [Epoch(0, 0.5), Epoch(1, 0.4, dev_loss=3.0), Epoch(2, 0.4, dev_loss=2.0), Epoch(3, 0.4, dev_loss=2.0)]
+    assert training(epochs, 3).best.epoch == 3
+    for unknown in (None, 7):
+        assert training(epochs, unknown).best.epoch == 2  # of equal WERs the lower loss, then the earlier
+    assert training([Epoch(0, 0.5), Epoch(1, 0.4), Epoch(2, 0.4)], None).best.epoch == 1
+
+
+def test_the_page_shows_the_best_epoch_that_the_stage_names(tmp_path: Path, open_page: Open) -> None:
+    folder, record = trained(tmp_path, "train", rows([0.9, 0.5, 0.6]))
+    chosen = replace(record, summary={"best_epoch": 2})  # by its loss
+    tab = open_page(page_of(tmp_path, [(folder, chosen)]))
+    assert "Best: 60.0\u00a0% WER after epoch 3 of 3." in (tab.locator("#training figcaption").text_content() or "")
 
 
 def test_what_was_heard_after_the_first_the_middle_the_best_and_the_last_epoch(tmp_path: Path, open_page: Open) -> None:
@@ -170,6 +183,38 @@ def test_variants_on_the_same_dev_clips_lie_in_one_drawing_with_a_name_each(
     assert best == ["train@freeze=none", "50.0\u00a0%", "25.0\u00a0%", "2", "2"]
     assert tab.locator("#training details").count() == 13  # each training's own curve, also of that on other clips
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_overlays_axis_begins_below_high_rates_and_long_names_keep_their_ends(
+    tmp_path: Path, open_page: Open
+) -> None:
+    keys = "train@model.optim_param_groups.encoder.lr={}@freeze=encoder_except_last_{}"
+    names = [keys.format(0.01, 2), keys.format(0.01, 3)]
+    curves = [[0.99, 0.93, 0.913], [0.98, 0.94]]  # the second was stopped
+    stages = [trained(tmp_path, name, rows(wers)) for name, wers in zip(names, curves, strict=True)]
+    tab = open_page(page_of(tmp_path, stages))
+    overlay = tab.locator("#training svg.curve").first
+    ticks = overlay.locator("text.tick[x='-8']").all_text_contents()
+    assert (ticks[0], ticks[-1]) == ("90\u00a0%", "100\u00a0%")
+    assert drawn(overlay) == [pytest.approx([100 * w for w in wers], abs=0.01) for wers in curves]
+    labels = [
+        text.removeprefix("94.0\u00a0% ").removeprefix("91.3\u00a0% ")
+        for text in overlay.locator(".ends text").all_text_contents()
+    ]
+    assert labels == ["lr=0.01, freeze=encoder_except_last_3", "lr=0.01, freeze=encoder_except_last_2"]
+    right = tab.evaluate("document.documentElement.clientWidth")
+    assert all(
+        (box := label.bounding_box()) and box["x"] + box["width"] <= right
+        for label in overlay.locator(".ends text").all()
+    )
+    (leader,) = overlay.locator("line.leader").all()  # from where the second ended to its name
+    assert (leader.get_attribute("x1"), leader.get_attribute("x2")) == ("50.00%", "100%")
+
+
+def test_the_overlays_axis_begins_at_0_where_rates_differ_much(tmp_path: Path, open_page: Open) -> None:
+    stages = [trained(tmp_path, f"train@seed={i}", rows(wers)) for i, wers in enumerate(([0.9, 0.2], [0.8, 0.3]))]
+    overlay = open_page(page_of(tmp_path, stages)).locator("#training svg.curve").first
+    assert (overlay.locator("text.tick[x='-8']").first.text_content() or "").startswith("0")
 
 
 def test_trainings_on_different_dev_clips_are_not_compared(tmp_path: Path, open_page: Open) -> None:

@@ -13,6 +13,7 @@ from hlas.manifests.rows import Hypothesis
 from hlas.report.content import Report
 from hlas.report.metrics_file import metrics_json
 from hlas.report.page.browser_data import script_json
+from hlas.report.systems import TuningPoint
 from page_kit import Open, corpus, heard, made_report, row, write
 
 HOSTILE = '<script>window.ran = 1</script><img src=x onerror="window.ran=2">'
@@ -292,3 +293,20 @@ def test_the_keyboard_reaches_every_control(sample_page: Path, open_page: Open) 
     tab.locator("button.play").first.focus()
     tab.keyboard.press("Enter")
     expect(tab.locator("audio")).to_be_focused()
+
+
+def test_an_estimated_rate_stands_on_one_line_in_the_heat_map(tmp_path: Path, open_page: Open) -> None:
+    grid = tuple(
+        TuningPoint(alpha, beta / 4, 0.4 + beta / 90, 0.2, redecoded=False)
+        for alpha in (0.5, 1.0)
+        for beta in range(12)
+    )
+    report = made_report(tmp_path, {"beam_lm": heard(corpus(tmp_path)[:6], 0.2, 1)}, tuning=grid, chosen=grid[0])
+    tab = open_page(write(report, tmp_path, audio="none"), viewport={"width": 360, "height": 800})
+    cells = tab.locator("table.heat td")
+    assert cells.first.text_content() == "≈ 40.0"
+    lines = cells.evaluate_all(
+        "cells => cells.map(cell => { const all = document.createRange(); all.selectNodeContents(cell);"
+        " return new Set([...all.getClientRects()].map(line => line.top)).size; })"
+    )
+    assert lines == [1] * 24

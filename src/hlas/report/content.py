@@ -70,7 +70,7 @@ TERMS = (
 )
 
 
-CURVE_CAPTION = "Greedy error rates on dev, and losses, after each epoch; the dot is the epoch with the best WER."
+CURVE_CAPTION = "Greedy error rates on dev, and losses, after each epoch; the dot is the best epoch."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from html import escape
 from hlas.report.content import CURVE_CAPTION, STAGE_COLUMNS, Report, stage_cells, stage_facts, stage_title
 from hlas.report.facts import FactTable, leaf
 from hlas.report.headline import percent
-from hlas.report.page.curve import best_epoch, losses_svg, overlay_svg, rates_svg
+from hlas.report.page.curve import Training, losses_svg, overlay_svg, rates_svg, training
 from hlas.report.page.tables import pairs, table
 from hlas.report.provenance import Epoch, read_curve, read_samples, versions
 from hlas.store import Source
@@ -14,15 +14,20 @@ from hlas.summary import duration
 
 OVERLAY_CAPTION = (
     "Greedy WER on the same dev clips after each epoch of each training; the dots are the best epochs, the numbers the "
-    "last ones'."
+    "last ones'. A dotted line leads from a training that ended before the others to its name. The axis need not begin "
+    "at 0."
 )
 _SAMPLES = 4  # utterances in the table of what was heard
 
 
 def curves_html(report: Report) -> str:
     """The training curve of every train stage that kept one; those on the same dev clips in one drawing first."""
-    kept = [(f, r, curve) for f, r in report.provenance.stages if r.kind == "train" and (curve := read_curve(f))]
-    same_dev: dict[tuple[Source, ...], dict[str, list[Epoch]]] = {}
+    kept = [
+        (folder, record, training(epochs, record.summary.get("best_epoch")))
+        for folder, record in report.provenance.stages
+        if (epochs := read_curve(folder))
+    ]
+    same_dev: dict[tuple[Source, ...], dict[str, Training]] = {}
     for folder, record, curve in kept:
         trainings = same_dev.setdefault(record.inputs.get("dev", ()), {})
         trainings[f"{record.name} ({folder.name})" if record.name in trainings else record.name] = curve
@@ -35,39 +40,46 @@ def curves_html(report: Report) -> str:
     return "\n".join([*compared, *single])
 
 
-def _overlay(trainings: Mapping[str, Sequence[Epoch]]) -> str:
+def _overlay(trainings: Mapping[str, Training]) -> str:
     """Several trainings that were measured on the same clips."""
-    best = {name: best_epoch(curve) for name, curve in trainings.items()}
     rows = [
-        [name, percent(e.dev_wer), "" if e.dev_cer is None else percent(e.dev_cer), str(e.epoch + 1), str(len(curve))]
-        for (name, e), curve in zip(best.items(), trainings.values(), strict=True)
+        [
+            name,
+            percent(shown.best.dev_wer),
+            "" if shown.best.dev_cer is None else percent(shown.best.dev_cer),
+            str(shown.best.epoch + 1),
+            str(shown.epochs[-1].epoch + 1),
+        ]
+        for name, shown in trainings.items()
     ]
     head = ("training", "best dev WER", "CER there", "at epoch", "epochs")
-    first = min(range(len(rows)), key=lambda i: list(best.values())[i].dev_wer)
-    drawing = overlay_svg(_short_names(trainings))
+    first = min(range(len(rows)), key=lambda i: list(trainings.values())[i].best.dev_wer)
+    drawing = overlay_svg(dict(zip(_short_names(list(trainings)), trainings.values(), strict=True)))
     return (
         f'<figure><div class="inset named">{drawing}</div><figcaption>{escape(OVERLAY_CAPTION)}</figcaption></figure>'
         + table("", head, rows, numbers=range(1, len(head)), best=first)
     )
 
 
-def _short_names(trainings: Mapping[str, Sequence[Epoch]]) -> dict[str, Sequence[Epoch]]:
-    """Variants of one stage, 'train@freeze=none' and the like, by what they differ in."""
-    stages = {name.partition("@")[0] for name in trainings}
-    if len(stages) > 1 or any("@" not in name for name in trainings):
-        return dict(trainings)
-    return {name.partition("@")[2]: curve for name, curve in trainings.items()}
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Variants of one stage, 'train@freeze=none' and the like, by what they differ in: keys without their sections."""
+    stages = {name.partition("@")[0] for name in names}
+    if len(stages) > 1 or any("@" not in name for name in names):
+        return list(names)
+    pairs = [[part.partition("=") for part in name.split("@")[1:]] for name in names]
+    short = [", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in each) for each in pairs]
+    return short if len(set(short)) == len(short) else [name.partition("@")[2] for name in names]
 
 
-def _training(curve: Sequence[Epoch], samples: Mapping[int, Sequence[tuple[str, str]]]) -> str:
+def _training(shown: Training, samples: Mapping[int, Sequence[tuple[str, str]]]) -> str:
     """One training's rates and losses side by side, and what it heard."""
-    best = best_epoch(curve)
+    best = shown.best
     figures = [
         f'<div><p class="caption">{title}</p><div class="inset ended">{drawing}</div></div>'
-        for title, drawing in (("error rates on dev", rates_svg(curve)), ("loss", losses_svg(curve)))
+        for title, drawing in (("error rates on dev", rates_svg(shown)), ("loss", losses_svg(shown.epochs)))
         if drawing
     ]
-    reached = f"Best: {percent(best.dev_wer)} WER after epoch {best.epoch + 1} of {curve[-1].epoch + 1}."
+    reached = f"Best: {percent(best.dev_wer)} WER after epoch {best.epoch + 1} of {shown.epochs[-1].epoch + 1}."
     caption = f"<figcaption>{escape(f'{CURVE_CAPTION} {reached}')}</figcaption>"
     return f'<figure><div class="cards">{"".join(figures)}</div>{caption}</figure>' + _samples(best, samples)
 
