@@ -117,6 +117,7 @@ def test_a_conversion_there_and_back_changes_nothing(hugging_face: Path, ctransl
     assert ours["task_to_id"] == {"transcribe": 7, "translate": 6}
     processor = WhisperProcessor.from_pretrained(tmp_path / "back")
     assert processor.tokenizer.convert_tokens_to_ids("<|cs|>") == 4
+    assert processor.tokenizer.pad_token == "<|endoftext|>"  # transformers' pipeline makes batches with it
     assert processor.feature_extractor.feature_size == 80
 
 

@@ -107,6 +107,7 @@ def _pipeline(model: str, device: str, code: str, beams: int, language: Language
     torch.set_num_threads(1)
     folder = engine_folder(model, None, Params(engine="transformers")).folder
     run: Any = pipeline("automatic-speech-recognition", model=str(folder), device=device)
+    run.tokenizer.pad_token_id = run.model.config.eos_token_id  # a converted folder may name none; batches need one
     how = {"language": code, "task": "transcribe", "num_beams": beams}
 
     def hear(clips: Clips) -> list[str]:

@@ -49,7 +49,7 @@ def convert(source: Path, target: Path, size: Size) -> None:
 
     tensors = hugging_face_names(read_variables(source / "model.bin"), size)
     tokenizer = WhisperTokenizerFast(
-        tokenizer_file=str(source / "tokenizer.json"), unk_token=_END, bos_token=_END, eos_token=_END
+        tokenizer_file=str(source / "tokenizer.json"), unk_token=_END, bos_token=_END, eos_token=_END, pad_token=_END
     )
     ids: Mapping[str, int] = tokenizer.get_vocab()
     special = {
