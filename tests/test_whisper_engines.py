@@ -15,14 +15,14 @@ from hlas.errors import UserError
 from hlas.manifests.rows import Hypothesis, Row, read_hypotheses, write_rows
 from hlas.manifests.text import Language
 from hlas.models import whisper_weights as weights_module
-from hlas.models.transcribe_stage import Params, run, told_language
+from hlas.models.transcribe_stage import Params, run
 from hlas.models.transcripts import Decoding, Transcript
 from hlas.models.whisper_asr import Whisper
 from hlas.models.whisper_decoding import compression_ratio, transcribe_all, window_frames
 from hlas.models.whisper_engine import Drawn
 from hlas.models.whisper_file import check_bin, check_safetensors
 from hlas.models.whisper_folders import engine_folder, folder_kind
-from hlas.models.whisper_languages import CODES, nearest
+from hlas.models.whisper_languages import CODES, nearest, told_language
 from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_segments import Piece, split_by_timestamps
 from hlas.stage import Input, Stage
@@ -293,8 +293,7 @@ def test_the_codes_are_faster_whispers():
 
 
 def told(language, given=""):
-    stage = Stage("whisper", "transcribe", None, {}, language, logging.getLogger("hlas"), 1)
-    return told_language(Params(language=given), stage)
+    return told_language(Params(language=given).language, language, "whisper")
 
 
 def test_the_language_is_told_mapped_or_guessed():
@@ -310,7 +309,7 @@ def test_the_language_is_told_mapped_or_guessed():
 def test_kinds_of_folders(tiny, tiny_hf, tmp_path):
     assert (folder_kind(tiny), folder_kind(tiny_hf)) == ("ctranslate2", "hugging_face")
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="an adapter alone"):
+    with pytest.raises(UserError, match="does not say its base"):
         engine_folder("base", tmp_path, GREEDY)
     with pytest.raises(UserError, match="no such folder"):
         folder_kind(tmp_path / "nothing")

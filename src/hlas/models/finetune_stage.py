@@ -81,7 +81,7 @@ def run(params: Params, stage: Stage) -> Summary:
     durations_s = [row.duration for row in read_manifest(stage.folder / "train.jsonl")]
     return {
         **asdict(result),
-        "model": f"Whisper {params.model.size}",
+        "model": f"Whisper of {init.label}" if init else f"Whisper {params.model.size}",
         "pretrained": True,
         "language": language,
         "train_utterances": len(durations_s),  # those that it learnt from

@@ -32,9 +32,6 @@ class TransformersEngine:
 
     def __init__(self, folder: Path, options: WhisperOptions, threads: int) -> None:
         """Load; 0 threads: torch's choice. UserError where the folder cannot be loaded, or not be run as asked."""
-        from safetensors import SafetensorError
-
-        quieten()
         self._options = options
         here = torch.cuda.is_available()
         if options.device == "cuda" and not here:
@@ -44,14 +41,8 @@ class TransformersEngine:
         self.compute_type = natural if options.compute_type == "auto" else options.compute_type
         if threads:
             torch.set_num_threads(threads)
-        try:
-            self._model: Any = WhisperModel.from_pretrained(
-                str(folder), dtype=getattr(torch, self.compute_type), attn_implementation="sdpa", local_files_only=True
-            )
-            self.tokenizer = read_tokenizer(folder)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
-            raise UserError(str(folder), problem, "fetch or save it again") from error
+        self._model: Any = load_whisper(folder, getattr(torch, self.compute_type))
+        self.tokenizer = read_tokenizer(folder)
         self._model.to(self.device).eval()
         self._read_model()
         torch.manual_seed(SEED)
@@ -231,14 +222,40 @@ class _NoRepeat(LogitsProcessor):  # type: ignore[misc]  # transformers has no t
         return out
 
 
+def load_whisper(folder: Path, dtype: torch.dtype, **config: Any) -> Any:
+    """The model of a Hugging Face folder, `config` laid over its own. UserError where it is not whole."""
+    from safetensors import SafetensorError
+
+    quieten()
+    try:
+        whisper, read = WhisperModel.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+            **config,
+        )
+        if lacking := read["missing_keys"]:  # transformers would fill them with random numbers
+            raise ValueError(f"the weights lack {min(lacking)}")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
+        raise UserError(str(folder), problem, "fetch or save it again") from error
+    return whisper
+
+
 def read_tokenizer(folder: Path) -> Any:
-    """The tokenizers.Tokenizer of a Hugging Face folder, which may have it in the older form of two files."""
+    """The tokenizers.Tokenizer of a Hugging Face folder, also in the older form of two files. Raises UserError."""
     from tokenizers import Tokenizer
     from transformers import WhisperTokenizerFast
 
-    if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return WhisperTokenizerFast.from_pretrained(str(folder), local_files_only=True).backend_tokenizer
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return WhisperTokenizerFast.from_pretrained(str(folder), local_files_only=True).backend_tokenizer
+    except Exception as error:  # tokenizers raises nothing more special
+        problem = f"its tokenizer cannot be read: {(str(error).splitlines() or [''])[0]}"
+        raise UserError(str(folder), problem, "fetch or save it again") from error
 
 
 def _id(tokenizer: Any, token: str) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 from hlas.errors import UserError
 from hlas.files import sha256_file
 from hlas.models.finetuning.adapters import Base, base_of, chain, check_base, merge
-from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_checkpoint import WEIGHTS, WhisperCheckpoint, whisper_checkpoint
 from hlas.models.whisper_file import check_safetensors
 from hlas.models.whisper_folders import folder_kind
@@ -52,26 +51,12 @@ def _of_size(checkpoint: WhisperCheckpoint) -> Found:
 
 
 def load(found: Found, dropout: float = 0.0) -> Any:
-    """Transformers' model in float32, adapters merged. UserError where it cannot be loaded."""
+    """A model of transformers in float32, adapters merged. UserError where it cannot be loaded."""
     import torch
-    from safetensors import SafetensorError
-    from transformers import WhisperForConditionalGeneration
 
-    quieten()
-    try:
-        whisper, read = WhisperForConditionalGeneration.from_pretrained(
-            str(found.folder),
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            dropout=dropout,
-            apply_spec_augment=False,  # ours knows where a clip ends
-            output_loading_info=True,
-        )
-        if read["missing_keys"]:  # transformers would draw them at random
-            raise ValueError(f"the weights lack {min(read['missing_keys'])}")
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        problem = f"not a whole Whisper of transformers: {(str(error).splitlines() or [''])[0]}"
-        raise UserError(str(found.folder), problem, "fetch or save it again") from error
+    from hlas.models.whisper_transformers import load_whisper
+
+    # SpecAugment is hlas's own, which knows where a clip ends
+    whisper = load_whisper(found.folder, torch.float32, dropout=dropout, apply_spec_augment=False)
     whisper.model.encoder.embed_positions.requires_grad_(False)  # sinusoids; transformers forgets it when it loads
     return merge(whisper, found.below)
