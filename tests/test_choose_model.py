@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from hlas.errors import UserError
+from hlas.files import write_json
 from hlas.paths import project_root
+from hlas.store import Record, Source, write_record
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,39 @@ def entry(name: str, **scores: dict[str, Any]) -> dict[str, Any]:
 def scored(dev: float, test: float) -> dict[str, Any]:
     both = {s: {"wer": w, "low": w - 0.02, "high": w + 0.02, "cer": w / 3} for s, w in (("dev", dev), ("test", test))}
     return {"system": "beam", **both}
+
+
+def finished(folder: Path, name: str, sources: dict[str, str], **summary: Any) -> None:
+    """A finished stage; `sources`: its inputs and the stages of the store that they came from."""
+    kind, environment = (
+        folder.name.partition("-")[0],
+        {"machine": {"gpu": "", "cores": 2, "processor": "P"}, "commit": "c"},
+    )
+    inputs = {key: (Source(source, "", source, ""),) for key, source in sources.items()}
+    folder.mkdir(parents=True)
+    record = Record(name, kind, 1, "f", {}, {}, inputs, summary, 125.0, "2026-11-21T10:00:00", environment)
+    write_record(folder, record)
+
+
+def test_a_system_is_told_by_its_last_training(tool: ModuleType, tmp_path: Path) -> None:
+    store, run = tmp_path / "store", tmp_path / "r"
+    finished(store / "finetune-1", "first", {}, trainable=1, parameters=9, model="Whisper base")
+    finished(store / "finetune-2", "second", {"init": "finetune-1"}, trainable=2, parameters=9, model="Whisper base")
+    finished(store / "transcribe-3", "tuned", {"weights": "finetune-2"}, model="Whisper base, other weights")
+    finished(store / "transcribe-4", "as_it_is", {}, model="Whisper base")
+    run.mkdir()
+    scores = {split: {"wer": 0.5, "wer_ci95": [0.4, 0.6], "cer": 0.2} for split in ("dev", "test")}
+    for name, folder in (("tuned", "transcribe-3"), ("as_it_is", "transcribe-4")):
+        (run / name).symlink_to(store / folder)
+    write_json(run / "metrics.json", {"recipe": "r", "systems": {"tuned": scores, "as_it_is": scores}})
+    tuned, plain = tool.measured(run)
+    assert (tuned["stage"], tuned["kind"], tuned["trainable"], tuned["train_s"]) == ("second", "finetune", 2, 125)
+    assert (plain["stage"], plain["kind"], plain["trainable"], plain["train_s"]) == (
+        "as_it_is",
+        "transcribe",
+        None,
+        None,
+    )
 
 
 def test_the_readme_holds_what_the_tool_writes(tool: ModuleType) -> None:

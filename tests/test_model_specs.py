@@ -1,4 +1,7 @@
-"""The specs in models/: sizes, strides and work as the README's table and the papers have them; N2's encoder."""
+"""The specs in models/: sizes, strides and work as the README's table and the papers have them; N2's encoder.
+
+What Whisper's fine-tuning trains with, test_recipes.py checks.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -8,19 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hlas.errors import UserError
 from hlas.models.nemo_ctc import CtcModel
 from hlas.models.nemo_quiet import import_asr
 from hlas.models.targets import check_targets
 from hlas.models.training.build import build_model
 from hlas.models.training.job import Fit
-from hlas.params import resolve_all
+from hlas.params import build_params, resolve_all
 from hlas.paths import project_root
+from hlas.stages import KINDS
 from hlas.tokenizers import stage as tokenizer_stage
 from hlas.yamls import read_extended
 from train_kit import RATE, Lab, spoken
 
 MODELS = project_root() / "models"
-CTC_SPECS = sorted(path.stem for path in MODELS.glob("*.yaml") if "engine" not in read_extended(path).data)
 
 
 def load_tool() -> ModuleType:
@@ -32,6 +36,11 @@ def load_tool() -> ModuleType:
 
 
 TOOL = load_tool()
+SPECS = {
+    kind: sorted(p.stem for p in MODELS.glob("*.yaml") if TOOL.kind_of(read_extended(p).data) == kind)
+    for kind in TOOL.ORDER
+}
+CTC_SPECS = SPECS["train"]
 
 
 def spec(name: str) -> dict[str, Any]:
@@ -87,6 +96,7 @@ def test_shipped_models_have_the_parameters_of_the_paper(name: str, millions: fl
 
 
 def test_the_table_in_the_readme_is_what_is_counted_now(sizes: dict[str, Any]) -> None:
+    assert all(SPECS.values())
     text = (MODELS / "README.md").read_text(encoding="utf-8")
     lines = text.partition(TOOL.START)[2].partition(TOOL.END)[0].strip().splitlines()[2:]
     shown = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]
@@ -96,6 +106,15 @@ def test_the_table_in_the_readme_is_what_is_counted_now(sizes: dict[str, Any]) -
         work = now[3] or there[3]
         assert there == (*now[:3], work, now[4]), "run tools/model_table.py"
         assert float(work) > 0
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in SPECS.items() for name in names])
+def test_a_spec_is_for_one_kind_of_stage(kind: str, name: str) -> None:
+    def fits(other: str) -> bool:
+        params, errors = importlib.import_module(KINDS[other].module).Params, list[UserError]()
+        return bool(build_params(params, "x", read_extended(MODELS / f"{name}.yaml"), (), {}, errors, "x.yaml"))
+
+    assert [other for other in SPECS if fits(other)] == [kind]
 
 
 def test_strides_are_those_of_the_papers(sizes: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
 """The shipped recipes: each says what it needs, is valid on a bare machine, and its models train for two steps.
 
 The training is the recipe's own, stage by stage, with its models, tokenizers, starts and frozen parts, on a language of
-tones instead of a release.
+tones instead of a release. Where a Whisper is trained, its weights are random and it is small, but found and loaded as
+OpenAI's are.
 """
 
 import copy
 import json
 import re
-from dataclasses import dataclass, field, replace
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,21 @@ from hlas.augment import stage as augment_stage
 from hlas.augment.options import BabbleOptions, ColouredOptions, RoomOptions
 from hlas.files import sha256_json
 from hlas.inputs import Edge
-from hlas.models import train_stage
+from hlas.manifests.rows import read_hypotheses
+from hlas.manifests.text import load_language
+from hlas.models import finetune_stage, train_stage, transcribe_stage
+from hlas.models.whisper_sizes import SIZES, Size
 from hlas.paths import project_root
 from hlas.plan import make_plan
 from hlas.recipe import Recipe, StageSpec, load_recipe
 from hlas.stage import Input
+from hlas.stages import KINDS
 from hlas.tokenizers import stage as tokenizer_stage
 from hlas.validate import recipe_files
 from train_kit import Lab, curve, write_split, write_whisper
+from whisper_kit import END, WIDTH
 
+pytest_plugins = ("whisper_kit",)
 RECIPES = recipe_files()
 NAMES = [path.stem for path in RECIPES]
 TEXTS = {  # transcripts of the two languages that a transfer goes between: the second has a letter less
@@ -34,6 +43,9 @@ TEXTS = {  # transcripts of the two languages that a transfer goes between: the 
 }
 SUBWORDS = 9  # as many as the tones' transcripts can give
 STEPS = 2
+POSITIONS = 1500
+TOY = "toy"  # a size of the tests' own, beside OpenAI's
+TRAINED = {"train": train_stage, "finetune": finetune_stage}
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +116,65 @@ def test_a_transfer_reports_every_way_to_freeze_beside_training_from_scratch() -
     assert len({s.params.trainer["max_epochs"] for s in trained}) == 1
 
 
+@pytest.mark.parametrize("name", ["ru_whisper_tuned", "cs_hsb_whisper_lora", "hsb_whisper_tuned"])
+def test_each_tuned_whisper_is_heard_and_reported(name: str) -> None:
+    recipe = load_recipe(project_root() / "recipes" / f"{name}.yaml")
+    systems = {str(edge) for edge in recipe.stage("report").inputs["systems"]}
+    heard = {_source(stage, "weights"): stage for stage in recipe.stages if "weights" in stage.inputs}
+    tuned = {stage.name: stage for stage in recipe.stages if stage.kind == "finetune"}
+    below = {_source(stage, "init") for stage in tuned.values() if "init" in stage.inputs}
+    assert set(heard) | below == set(tuned)
+    for weights, stage in heard.items():
+        assert stage.name in systems
+        assert stage.params.padding_s == tuned[weights].params.model.padding_s  # windows as it was taught
+    assert any(stage.kind == "transcribe" and "weights" not in stage.inputs for stage in recipe.stages)
+
+
+def test_the_example_of_a_tuned_whisper_is_a_recipe(tmp_path: Path) -> None:
+    readme = (project_root() / "models" / "README.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "finetune" in block)
+    path = tmp_path / "my_whisper.yaml"
+    path.write_text(example, encoding="utf-8")
+    recipe = load_recipe(path)
+    assert not recipe.notes  # it needs nothing from outside
+    assert recipe.stage("whisper").params.padding_s == recipe.stage("tuned").params.model.padding_s
+
+
+def test_russian_whispers_differ_in_nothing_but_size_and_what_is_frozen() -> None:
+    recipe = load_recipe(project_root() / "recipes" / "ru_whisper_tuned.yaml")
+    ways = {"none": "none", "encoder_except_last_4": {"encoder_except_last": 4}, "encoder": "encoder"}
+    tuned = {stage.name: stage for stage in recipe.stages if stage.kind == "finetune"}
+    assert list(tuned) == [f"tuned@model.size={size}@freeze={way}" for size in ("base", "small") for way in ways]
+    for name, stage in tuned.items():
+        size, way = (part.partition("=")[2] for part in name.split("@")[1:])
+        assert (stage.params.model.size, stage.params.freeze) == (size, ways[way])
+        assert _source(recipe.stage(name.replace("tuned", "whisper")), "weights") == name
+    rest = [
+        replace(stage.params, freeze="none", model=replace(stage.params.model, size="base")) for stage in tuned.values()
+    ]
+    assert all(params == rest[0] for params in rest)
+    assert rest[0].keep_outputs is None and rest[0].adapter is None
+
+
+def test_the_settings_of_whisper_are_the_published_ones() -> None:
+    def params(recipe: str, stage: str) -> finetune_stage.Params:
+        found: finetune_stage.Params = load_recipe(project_root() / "recipes" / f"{recipe}.yaml").stage(stage).params
+        return found
+
+    freezing = params("ru_whisper_tuned", "tuned@model.size=small@freeze=encoder")
+    assert (freezing.model.train_ds["batch_size"], freezing.trainer["accumulate_grad_batches"]) == (8, 2)
+    assert (freezing.model.optim["lr"], freezing.model.optim["weight_decay"]) == (1e-4, 0.01)
+    assert freezing.model.optim["sched"]["name"] == "WarmupAnnealing"  # linear
+    assert freezing.exp_manager.create_early_stopping_callback
+    assert freezing.exp_manager.early_stopping_callback_params.patience == 3
+    for stage in ("direct", "czech", "two_stage"):
+        adapting = params("cs_hsb_whisper_lora", stage)
+        assert (adapting.model.train_ds["batch_size"], adapting.trainer["accumulate_grad_batches"]) == (8, 1)
+        assert (adapting.model.optim["lr"], adapting.trainer["max_epochs"]) == (1e-3, 3)
+        assert adapting.adapter and (adapting.adapter.lora.r, adapting.adapter.lora.alpha) == (32, 64)
+        assert (freezing.model.dropout, adapting.model.dropout) == (0.0, 0.0)
+
+
 @dataclass
 class Workshop:
     """Trains the recipes' stages on tones, each training once however many recipes have it."""
@@ -113,27 +184,30 @@ class Workshop:
 
     def train(self, recipe: Recipe, stage: StageSpec) -> Path:
         """The folder of the stage's training; what it starts from is trained before it."""
-        corpus = "own" if recipe.stage(_source(stage, "train")).language == recipe.language else "other"
-        tokenizer = recipe.stage(_source(stage, "tokenizer"))
-        sets = tuple(name for name in ("noise", "rooms") if name in stage.inputs)
-        start = self.train(recipe, recipe.stage(_source(stage, "init"))) if "init" in stage.inputs else None
-        key = sha256_json([corpus, stage.plain, tokenizer.plain, sets, start.name if start else ""])
+        given = toy(stage.params) if isinstance(stage.params, finetune_stage.Params) else tiny(stage.params)
+        source = recipe.stage(_source(stage, "train"))
+        corpus = "own" if source.language == recipe.language else "other"
+        inputs: dict[str, Input | list[Input]] = {split: self.split(corpus, split) for split in ("train", "dev")}
+        if "tokenizer" in stage.inputs:
+            inputs["tokenizer"] = self._tokenizer(corpus, recipe.stage(_source(stage, "tokenizer")).params)
+        for name in {"noise", "rooms"} & set(stage.inputs):
+            inputs[name] = Input(self._augment() / f"{name}.jsonl", "augment", name)
+        if "init" in stage.inputs:
+            start = self.train(recipe, recipe.stage(_source(stage, "init")))
+            inputs["init"] = Input(model_of(start, stage), "start", "model")
+        key = sha256_json([stage.kind, asdict(given), {name: str(made) for name, made in sorted(inputs.items())}])
         if key not in self.made:
-            inputs: dict[str, Input | list[Input]] = {
-                "train": self._split(corpus, "train"),
-                "dev": self._split(corpus, "dev"),
-                "tokenizer": self._tokenizer(corpus, tokenizer.params),
-            }
-            inputs |= {name: Input(self._augment() / f"{name}.jsonl", "augment", name) for name in sets}
-            if start:
-                inputs["init"] = Input(start / "model.nemo", "start", "model")
-            work = self.lab.stage(f"train-{key[:12]}", **inputs)
-            summary = train_stage.run(tiny(stage.params), work)
+            work = replace(
+                self.lab.stage(f"{stage.kind}-{key[:12]}", **inputs),
+                language=load_language(stage.language) if stage.language else None,
+            )
+            summary = TRAINED[stage.kind].run(given, work)
             (work.folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
             self.made[key] = work.folder
         return self.made[key]
 
-    def _split(self, corpus: str, split: str) -> Input:
+    def split(self, corpus: str, split: str) -> Input:
+        """A manifest of tones in one of the two languages."""
         folder = self.lab.store / f"manifests-{corpus}"
         if not folder.exists():
             folder.mkdir()
@@ -144,7 +218,7 @@ class Workshop:
     def _tokenizer(self, corpus: str, params: tokenizer_stage.Params) -> Input:
         if params.vocab_size:
             params = replace(params, vocab_size=min(params.vocab_size, SUBWORDS))
-        stage = self.lab.stage(f"tokenizer-{params.type}-{corpus}", text=[self._split(corpus, "train")])
+        stage = self.lab.stage(f"tokenizer-{params.type}-{corpus}", text=[self.split(corpus, "train")])
         if not list(stage.folder.iterdir()):
             tokenizer_stage.run(params, stage)
         return Input(stage.folder, "tokenizer")
@@ -169,6 +243,26 @@ def _source(stage: StageSpec, key: str) -> str:
     return edge.stage
 
 
+def model_of(folder: Path, stage: StageSpec) -> Path:
+    """What a stage of that kind leaves as its model."""
+    return folder / KINDS[stage.kind].writes["model"]
+
+
+def short(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Lightning's options for two steps."""
+    trainer = {key: value for key, value in trainer.items() if key != "max_epochs"} | {"max_steps": STEPS}
+    if "accumulate_grad_batches" in trainer:
+        trainer["accumulate_grad_batches"] = min(2, trainer["accumulate_grad_batches"])
+    return trainer
+
+
+def toy(params: finetune_stage.Params) -> finetune_stage.Params:
+    """The recipe's parameters for two steps on a CPU: batches of two of the tests' Whisper, in the shortest windows."""
+    train, dev = ({**section, "batch_size": 2} for section in (params.model.train_ds, params.model.validation_ds))
+    model = replace(params.model, size=TOY, padding_s=0.0, train_ds=train, validation_ds=dev)
+    return replace(params, model=model, trainer=short(params.trainer), precision="32")
+
+
 def tiny(params: train_stage.Params) -> train_stage.Params:
     """The recipe's parameters for two steps on a CPU: batches of two, large models cut, Whisper's encoder tiny.
 
@@ -186,10 +280,7 @@ def tiny(params: train_stage.Params) -> train_stage.Params:
         encoder["n_layers"] = 2
     if encoder["_target_"].endswith("WhisperEncoder"):
         encoder |= {"size": "tiny", "layers": [3, 4]}
-    trainer = {key: value for key, value in params.trainer.items() if key != "max_epochs"} | {"max_steps": STEPS}
-    if "accumulate_grad_batches" in trainer:
-        trainer["accumulate_grad_batches"] = 2
-    return replace(params, model=model, trainer=trainer, precision="32")
+    return replace(params, model=model, trainer=short(params.trainer), precision="32")
 
 
 @pytest.fixture(scope="module")
@@ -198,30 +289,65 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of Whisper's form with random weights."""
+def whisper(tiny_hf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Random weights where hlas finds them by size: of `tiny` for a CTC model's encoder, of the tests' own for all."""
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
     folder = tmp_path_factory.mktemp("whisper")
-    write_whisper(folder)
-    return folder
+    (folder / "tiny").mkdir()
+    write_whisper(folder / "tiny")
+    shutil.copytree(tiny_hf, folder / TOY)
+    size = Size(4, WIDTH, 2, decoder_layers=1)
+    config = WhisperConfig.from_pretrained(tiny_hf, encoder_layers=size.layers)
+    model = WhisperForConditionalGeneration.from_pretrained(tiny_hf, config=config)
+    decoder = model.model.decoder
+    decoder.layer_norm.bias.data += decoder.embed_tokens.weight.data[END]  # its texts end soon
+    model.save_pretrained(folder / TOY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HLAS_WHISPER_HF_DIR", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setitem(SIZES, TOY, size)
+        yield folder
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
-def test_every_model_of_a_recipe_trains_for_two_steps(
-    path: Path, workshop: Workshop, whisper: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HLAS_WHISPER_HF_DIR", str(whisper))
+@pytest.mark.usefixtures("whisper")
+def test_every_model_of_a_recipe_trains_for_two_steps(path: Path, workshop: Workshop) -> None:
     recipe = load_recipe(path)
-    stages = [stage for stage in recipe.stages if stage.kind == "train"]
+    stages = [stage for stage in recipe.stages if stage.kind in TRAINED]
     assert stages
     for stage in stages:
         folder = workshop.train(recipe, stage)
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         assert summary["steps"] == STEPS, stage.name
-        assert (folder / "model.nemo").is_file()
+        assert model_of(folder, stage).exists()
         assert all(row["train_loss"] > 0 for row in curve(folder))
-        frozen = summary["trainable"] < summary["parameters"]
-        assert frozen == (stage.params.freeze != "none"), stage.name
-        assert (summary["decoder"] == "new") == ("init" not in stage.inputs or not same_labels(recipe, stage))
+        part = stage.params.freeze != "none" or getattr(stage.params, "adapter", None) is not None
+        never = POSITIONS * WIDTH if stage.kind == "finetune" else 0  # the sinusoids of Whisper's encoder do not learn
+        assert (summary["trainable"] < summary["parameters"] - never) == part, stage.name
+        if stage.kind == "train":
+            assert (summary["decoder"] == "new") == ("init" not in stage.inputs or not same_labels(recipe, stage))
+
+
+@pytest.mark.usefixtures("whisper")
+def test_what_two_stages_taught_a_whisper_is_heard(workshop: Workshop) -> None:
+    recipe = load_recipe(project_root() / "recipes" / "cs_hsb_whisper_lora.yaml")
+    weights = {}
+    for name in ("czech", "two_stage"):
+        stage = recipe.stage(f"whisper_{name}")
+        tuned = workshop.train(recipe, recipe.stage(name))
+        assert (model_of(tuned, recipe.stage(name)) / "below" / "1").is_dir() == (name == "two_stage")
+        dev = workshop.split("own", "dev")
+        work = workshop.lab.stage(f"transcribe-{name}", data=dev, weights=Input(tuned / "model", name, "model"))
+        assert stage.language
+        params = replace(stage.params, padding_s=0.0, device="cpu")
+        summary = transcribe_stage.run(params, replace(work, language=load_language(stage.language)))
+        heard = read_hypotheses(work.folder / "dev.jsonl")
+        assert [h.row.text for h in heard] == TEXTS["own"][:2]
+        assert summary["weights"] == f"stage {name}.model, merged"
+        assert summary["language"] == "cs"
+        weights[name] = summary["weights_sha256"]
+    assert weights["czech"] != weights["two_stage"]
 
 
 def same_labels(recipe: Recipe, stage: StageSpec) -> bool:

@@ -21,7 +21,7 @@ from hlas.store import RECORD, Record, ancestors
 RESULTS = project_root() / "docs" / "results" / "models.json"
 README = project_root() / "README.md"
 BEGIN, END = "<!-- measured models: tools/choose_model.py write -->", "<!-- end of measured models -->"
-ACOUSTIC = ("train", "transcribe")
+TRAINED = ("train", "finetune")
 
 
 def measured(run: Path) -> Iterator[dict[str, Any]]:
@@ -32,10 +32,10 @@ def measured(run: Path) -> Iterator[dict[str, Any]]:
         if not (run / system / RECORD).is_file():
             continue
         found = list(ancestors(run / system))
-        acoustic = next(((folder, record) for folder, record in found if record.kind in ACOUSTIC), None)
-        if acoustic is None or "test" not in splits:
+        acoustic = [[source for source in found if source[1].kind in kinds] for kinds in (TRAINED, ("transcribe",))]
+        if not any(acoustic) or "test" not in splits:
             continue
-        folder, record = acoustic
+        folder, record = (acoustic[0] or acoustic[1])[0]  # the last training; none: a Whisper as it is
         entry = by_model.setdefault(folder.name, _described(record, metrics))
         kind = "lm" if any(record.kind in ("lm", "lm_mix") for _, record in found) else "plain"
         scores = {split: _score(score) for split, score in splits.items() if split in ("dev", "test")}
@@ -55,7 +55,7 @@ def _described(record: Record, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": summary.get("parameters"),
         "trainable": summary.get("trainable"),
         "speech_h": round(summary["train_hours"], 2) if "train_hours" in summary else None,
-        "train_s": round(record.seconds) if record.kind == "train" else None,
+        "train_s": round(record.seconds) if record.kind in TRAINED else None,
         "hardware": machine["gpu"] or f"{machine['cores']} cores, {machine['processor']}",
         "commit": record.environment["commit"],
         "date": record.finished[:10],

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hlas.paths import project_root
 from hlas.yamls import read_extended
@@ -24,6 +24,8 @@ LABELS = (" ", *"abcdefghijklmnopqrstuvwxyz'")  # of the published English model
 SECONDS = 10  # of audio, whose work is counted
 WHISPER_WINDOW_S = 30
 CHOOSE = "# choose:"
+Kind = Literal["train", "finetune", "transcribe"]
+ORDER: tuple[Kind, ...] = ("train", "finetune", "transcribe")  # of the table
 HEAD = ("spec", "parameters", "ms a frame", "GFLOPs a second of audio", "choose it")
 
 
@@ -43,7 +45,7 @@ class Row:
     name: str
     size: Size
     choose: str
-    baseline: bool
+    kind: Kind
 
     def cells(self) -> tuple[str, ...]:
         """What stands in its columns."""
@@ -53,13 +55,20 @@ class Row:
 
 
 def rows(folder: Path = FOLDER) -> list[Row]:
-    """Every spec, families together, the smaller first; the baselines last."""
+    """Every spec: CTC models, families together, the smaller first; Whisper fine-tuned; Whisper as it is."""
     return in_order([row(path) for path in folder.glob("*.yaml")])
 
 
 def in_order(lines: Iterable[Row]) -> list[Row]:
     """The lines as the table has them."""
-    return sorted(lines, key=lambda r: (r.baseline, r.name.partition("_")[0], r.size.parameters))
+    return sorted(lines, key=lambda r: (ORDER.index(r.kind), r.name.partition("_")[0], r.size.parameters, r.name))
+
+
+def kind_of(spec: Mapping[str, Any]) -> Kind:
+    """The kind of stage that a spec of models/ is for."""
+    if "engine" in spec:  # Whisper as it is
+        return "transcribe"
+    return "train" if "encoder" in spec["model"] else "finetune"  # a CTC model is built of parts; a Whisper is named
 
 
 def row(path: Path, work: bool = True) -> Row:
@@ -69,9 +78,12 @@ def row(path: Path, work: bool = True) -> Row:
     data, problem = resolve_all(read_extended(path).data, {})
     if problem:
         raise ValueError(f"{path.name}: {problem}")
-    baseline = "engine" in data
-    size = whisper_size(str(data["model"]), work) if baseline else ctc_size(data["model"], work)
-    return Row(path.stem, size, chosen_for(path), baseline)
+    kind = kind_of(data)
+    if kind == "train":
+        size = ctc_size(data["model"], work)
+    else:
+        size = whisper_size(str(data["model"]["size"] if kind == "finetune" else data["model"]), work)
+    return Row(path.stem, size, chosen_for(path), kind)
 
 
 def chosen_for(path: Path) -> str:
