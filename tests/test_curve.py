@@ -15,16 +15,12 @@ from hlas.models.training.throughput import Speed, speed
 from hlas.report.provenance import read_curve
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, killed_in, make_lab, params, write_split
-
-DEV = ["ba ca", "abc", "c", "ab ab ab", "cab", "a c b a", "bb"]
+from train_kit import MORE_DEV, Lab, curve, killed_in, make_lab, params
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = make_lab(tmp_path_factory.mktemp("store"))
-    write_split(made.store / "manifests", "dev", DEV)
-    return made
+    return make_lab(tmp_path_factory.mktemp("store"), MORE_DEV)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +45,13 @@ def test_the_dev_rates_of_the_best_epoch_are_those_of_its_model_decoded_by_the_s
     logprobs_stage.run(logprobs_stage.Params(dtype="float32"), stage)
     log_probs = read_log_probs(stage.folder, "dev")
     heard = list(greedy_texts(log_probs))
-    rates = error_rates(DEV, heard)
+    rates = error_rates(MORE_DEV, heard)
     best = curve(folder)[summary["best_epoch"]]
     assert best["dev_wer"] == pytest.approx(rates.wer, abs=1e-5)
     assert best["dev_cer"] == pytest.approx(rates.cer, abs=1e-5)
     assert 0 < best["dev_cer"] < 1  # else this compares nothing with nothing
     told = {row["reference"]: row["hypothesis"] for row in samples(folder) if row["epoch"] == summary["best_epoch"]}
-    assert told == dict(zip(DEV, heard, strict=True))
+    assert told == dict(zip(MORE_DEV, heard, strict=True))
 
 
 def test_tensorboard_has_the_curve_and_the_samples_and_nemo_counts_the_same_word_errors(
@@ -104,7 +100,7 @@ def test_a_resumed_training_doubles_no_line(lab: Lab) -> None:
     assert [row["epoch"] for row in curve(folder)] == [0, 1]  # the second without a checkpoint
     lab.train("train-killed", params(epochs=3), tokenizer)
     assert [row["epoch"] for row in curve(folder)] == [0, 1, 2]
-    assert [row["epoch"] for row in samples(folder)] == [e for e in range(3) for _ in DEV]
+    assert [row["epoch"] for row in samples(folder)] == [e for e in range(3) for _ in MORE_DEV]
 
 
 def test_an_epoch_without_validation_has_a_line_without_dev_numbers(lab: Lab) -> None:

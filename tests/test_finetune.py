@@ -3,6 +3,7 @@
 import json
 import signal
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import jiwer
@@ -11,9 +12,13 @@ import pytest
 import soundfile
 
 from finetune_kit import DEV, TRAIN, Bench, given, module, tensors
+from hlas.errors import UserError
+from hlas.manifests.audio.files import load_audio
 from hlas.manifests.rows import Row, read_hypotheses, read_manifest, write_rows
+from hlas.models.recognise import load_recogniser
 from hlas.models.training.options import EarlyStopping, Ema, Experiment, KeepOutputs
 from hlas.stage import Input
+from hlas.store import Record, write_record
 from train_kit import RATE, curve, spoken, train_until_killed
 
 pytest_plugins = ("whisper_kit", "finetune_kit")
@@ -324,3 +329,19 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(bench: Bench) -> None:
     assert numbers(bench, "killed") == numbers(bench, "uninterrupted")
     assert same(tensors(bench.model("killed")), tensors(bench.model("uninterrupted")))
     assert not (folder / "model" / "half").exists()
+
+
+def test_a_tuned_model_transcribes_files_as_it_was_taught(bench: Bench, whole: dict[str, Any]) -> None:
+    """Its language and its windows are the stage's; without a record the folder is a Whisper like any other."""
+    folder = bench.model("whole").parent
+    params = {"model": {"padding_s": 1.0}}
+    record = Record("whole", "finetune", 1, "", {}, params, {}, {"language": "cs"}, 1.0, "", {})
+    write_record(folder, record)
+    clip = next(bench.lab.split("dev").path.parent.glob("*.wav"))
+    tuned = load_recogniser(str(folder), None, "")
+    heard = tuned.transcribe(load_audio(clip, tuned.sample_rate_hz))
+    assert heard.language == "cs"
+    assert len(heard.segments) <= 1  # taught without times, it is not asked for them
+    assert load_recogniser(str(folder / "model"), None, "pl").transcribe(np.zeros(8000, np.float32)).language == "pl"
+    with pytest.raises(UserError, match="Whisper takes no LM"):
+        load_recogniser(str(folder), Path("lm"), "")

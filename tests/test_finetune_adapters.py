@@ -285,6 +285,10 @@ def test_a_training_that_diverges_leaves_weights_to_go_on_from(bench: Bench, fir
         ({"model": {"dropout": 1.0}}, "dropout and model.label_smoothing"),
         ({"merge": True}, "merge: there is no adapter"),
         ({"keep_outputs": KeepOutputs()}, "keep_outputs keeps what a frozen encoder gives"),
+        (
+            {"keep_outputs": KeepOutputs(), "freeze": "encoder", "model": {"spec_augment": {"freq_masks": 1}}},
+            "kept outputs have no bands",
+        ),
         ({"trainer": {"devices": 2}}, "tuned by one process"),
         ({"freeze": {"encoder_except_last": 0}}, "at least 1"),
     ],

@@ -21,16 +21,12 @@ from hlas.params import resolve_all
 from hlas.paths import project_root
 from hlas.stage import Input
 from hlas.yamls import read_extended
-from train_kit import Lab, curve, killed_in, make_lab, params, write_split, write_whisper
-
-DEV = ["ba ca", "abc", "c", "ab ab ab", "cab", "a c b a", "bb"]
+from train_kit import MORE_DEV, Lab, curve, killed_in, make_lab, params, write_whisper
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = make_lab(tmp_path_factory.mktemp("store"))
-    write_split(made.store / "manifests", "dev", DEV)
-    return made
+    return make_lab(tmp_path_factory.mktemp("store"), MORE_DEV)
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -94,9 +90,9 @@ def test_the_curves_dev_wer_is_that_of_the_stages(
     decode = lab.stage(f"decode-{precision}", logprobs=Input(logprobs.folder))
     decode_stage.run(decode_stage.Params(), replace(decode, language=Language("xx", "tones", tuple("abc"))))
     heard = [hypothesis.pred_text for hypothesis in read_hypotheses(decode.folder / "dev.jsonl")]
-    rates = error_rates(DEV, heard)
+    rates = error_rates(MORE_DEV, heard)
     assert 0 < rates.wer < 1  # else this compares nothing with nothing
-    words = sum(len(text.split()) for text in DEV)
+    words = sum(len(text.split()) for text in MORE_DEV)
     tolerance = 1e-5 if precision == "32" else 1 / words
     assert summary["best_dev_wer"] == pytest.approx(rates.wer, abs=tolerance)
 

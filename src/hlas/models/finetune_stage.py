@@ -15,7 +15,7 @@ from hlas.models.finetuning.options import Adapter, Model
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
 from hlas.models.training.known_keys import check_trainer
-from hlas.models.training.options import Experiment, KeepOutputs
+from hlas.models.training.options import Experiment, KeepOutputs, check_masks
 from hlas.models.whisper_languages import told_language
 from hlas.stage import Stage, Summary
 
@@ -45,6 +45,8 @@ class Params:
         check_freeze(self.freeze, {})
         if self.keep_outputs and self.freeze in ("none", "feature_encoder"):
             raise ValueError("keep_outputs keeps what a frozen encoder gives: set freeze: encoder")
+        if self.keep_outputs:
+            check_masks(self.model.spec_augment)
         if self.merge and self.adapter is None:
             raise ValueError("merge: there is no adapter; leave it out, the whole model is saved anyway")
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hlas.errors import UserError, UserErrors, did_you_mean
 from hlas.models.transcript_files import EACH, FORMATS, TOGETHER, Named, output_names, write_each, write_together
 from hlas.models.transcripts import Transcript
+from hlas.models.whisper_options import WhisperOptions
 from hlas.parallel import default_workers
 from hlas.progress import track
 from hlas.stages import KINDS
-from hlas.store import RECORD, read_record
+from hlas.store import RECORD, Record, read_record
 
 if TYPE_CHECKING:
     from hlas.decode.search import SearchOptions
@@ -125,30 +126,65 @@ def find_audio(paths: Sequence[Path]) -> list[AudioFile]:
 
 
 def load_recogniser(model: str, lm: Path | None, language: str) -> Recogniser:
-    """A Whisper ('whisper', 'whisper-small', a CTranslate2 folder) or a CTC model (.nemo, a train stage's folder)."""
-    from hlas.models.whisper_weights import is_model
+    """A Whisper or a CTC model.
 
+    'whisper', 'whisper-small', a folder of weights or of an adapter, a finetune stage's folder; a .nemo file, a train
+    stage's folder.
+    """
     path = Path(model)
-    if (match := WHISPER.fullmatch(model)) or is_model(path):
+    match = WHISPER.fullmatch(model)
+    if match or _is_whisper(path):
         if lm is not None:
             raise UserError("--lm", "Whisper takes no LM", "leave it out, or name a CTC model")
-        return _whisper(match["model"] or "base", None, language) if match else _whisper(path.name, path, language)
+        return _whisper(match["model"] or "base", None, language) if match else _own_whisper(path, language)
     nemo = path / KINDS["train"].writes["model"] if path.is_dir() else path
     if not nemo.is_file():
         problem = "no such model" if not path.exists() else f"no {nemo.name} and no model.bin in this folder"
-        raise UserError(model, problem, "a .nemo file, a train stage's folder, 'whisper-base', or a CTranslate2 folder")
+        raise UserError(
+            model, problem, "a .nemo file, a stage's folder (train, finetune), 'whisper-base', or a Whisper's folder"
+        )
     if language:
         raise UserError("--language", "only Whisper is told a language", "leave it out: a CTC model knows one")
     return _ctc(nemo, lm)
 
 
-def _whisper(model: str, folder: Path | None, language: str) -> Recogniser:
+def _is_whisper(path: Path) -> bool:
+    """Whether a folder is a finetune stage's, or holds a Whisper in any form."""
+    from hlas.models.whisper_folders import folder_kind
+
+    if _record(path, "finetune") is not None:
+        return True
+    try:
+        folder_kind(path)
+    except UserError:
+        return False
+    return True
+
+
+def _record(path: Path, kind: str) -> Record | None:
+    """The record of a finished stage of that kind, if the folder is one's."""
+    record = read_record(path) if (path / RECORD).is_file() else None
+    return record if record is not None and record.kind == kind else None
+
+
+def _own_whisper(path: Path, language: str) -> Recogniser:
+    """A Whisper of a folder; a tuned one hears as it was taught to: its language, its windows, no times."""
+    record = _record(path, "finetune")
+    if record is None:
+        return _whisper(path.name, path, language)
+    folder = path / KINDS["finetune"].writes["model"]
+    options = WhisperOptions(padding_s=record.params["model"]["padding_s"])
+    return _whisper(path.name, folder, language or record.summary["language"], options)
+
+
+# always with times, so that the text does not depend on the format that is asked for
+_WITH_TIMES = WhisperOptions(timestamps="always")
+
+
+def _whisper(model: str, folder: Path | None, language: str, options: WhisperOptions = _WITH_TIMES) -> Recogniser:
     from hlas.models.whisper_asr import Whisper
     from hlas.models.whisper_folders import engine_folder
-    from hlas.models.whisper_options import WhisperOptions
 
-    # always with times, so that the text does not depend on the format that is asked for
-    options = WhisperOptions(timestamps="always")
     return Whisper(engine_folder(model, folder, options).folder, options, language, default_workers())
 
 
@@ -173,8 +209,8 @@ def _lm_search(path: Path) -> "tuple[LmFiles, SearchOptions, Weights]":
         if not unigrams.is_file():
             raise UserError(str(path), f"no {unigrams.name} beside it", "one word a line, as in the ARPA")
         return LmFiles(path, unigrams), SearchOptions(), DEFAULT_WEIGHTS
-    record = read_record(path) if (path / RECORD).is_file() else None
-    if record is None or record.kind != "decode":
+    record = _record(path, "decode")
+    if record is None:
         LOG.info("alpha and beta are the defaults: name a tuned decode stage's folder as --lm to search as it did")
         return find_lm(path), SearchOptions(), DEFAULT_WEIGHTS
     sources = record.inputs.get("lm", ())

@@ -19,7 +19,7 @@ from hlas.models.nemo_file import no_nemo_file
 from hlas.models.targets import check_targets
 from hlas.models.training.known_keys import check_keys
 from hlas.models.training.optim_keys import check_groups, check_optim
-from hlas.models.training.options import Experiment, KeepOutputs
+from hlas.models.training.options import Experiment, KeepOutputs, check_masks
 from hlas.models.training.workers import check_processes, team
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
@@ -59,6 +59,8 @@ class Params:
         check_freeze(self.freeze, self.unfreeze)
         if self.keep_outputs and (self.unfreeze or self.freeze in ("none", "feature_encoder")):
             raise ValueError("keep_outputs keeps what a frozen encoder gives: set freeze: encoder, and no unfreeze")
+        if self.keep_outputs:
+            check_masks(self.model.get("spec_augment"))
 
     def check_inputs(self, inputs: Inputs) -> Iterator[UserError]:
         """What the parameters and the inputs are only together: two starts, or none where one is needed."""

@@ -79,7 +79,7 @@ def run(params: Params, stage: Stage) -> Summary:
     write_json(stage.folder / "timing.json", timing)
     return {
         "counts": {split: len(rows) for split, rows in manifests.items()},
-        "model": f"Whisper {params.model}" + (", other weights" if stage.optional("weights") else ""),
+        "model": f"Whisper of {given.label}" if (given := stage.optional("weights")) else f"Whisper {params.model}",
         "pretrained": True,
         "caveat": CAVEAT,
         "engine": params.engine,

@@ -1,5 +1,6 @@
 """Keys of a model YAML beyond NeMo's `model` and Lightning's `trainer`; only plain values, imported by every plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,6 +76,20 @@ class Experiment:
                 raise ValueError(f"{logger}_logger_kwargs.{min(kept)}: the logger writes into the stage's own folder")
         if self.average_last and self.ema.enable:
             raise ValueError("average_last and ema.enable are two averages of the same weights: choose one")
+
+
+HIDDEN = ("freq_masks", "rect_masks")  # of SpectrogramAugmentation: what masks bands of features
+
+
+def check_masks(spec_augment: Mapping[str, Any] | None) -> None:
+    """Raise ValueError where kept outputs would be masked as if they had bands.
+
+    They are hidden values, of which a few carry most: without the wrong one a whole clip is not understood.
+    """
+    for key in HIDDEN:
+        if (spec_augment or {}).get(key):
+            fix = "set it to 0, or keep_outputs: null"
+            raise ValueError(f"model.spec_augment.{key}: kept outputs have no bands; {fix}")
 
 
 @dataclass(frozen=True)
