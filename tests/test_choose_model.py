@@ -27,6 +27,7 @@ def tool() -> ModuleType:
 
 def entry(name: str, **scores: dict[str, Any]) -> dict[str, Any]:
     return {
+        "made": f"train-{name}",
         "recipe": "r",
         "stage": "train",
         "model": name,
@@ -100,3 +101,10 @@ def test_the_best_on_dev_comes_first(tool: ModuleType) -> None:
 def test_a_readme_without_the_place_is_told(tool: ModuleType) -> None:
     with pytest.raises(UserError, match="lacks the lines"):
         tool.with_table("# hlas", "| table |")
+
+
+def test_a_model_of_several_recipes_stands_once_with_what_is_best_on_dev(tool: ModuleType) -> None:
+    first, second = entry("m", lm=scored(0.5, 0.3)) | {"recipe": "a"}, entry("m", lm=scored(0.4, 0.6)) | {"recipe": "b"}
+    other = entry("n", lm=scored(0.45, 0.5))
+    assert [e["recipe"] for e in tool.once([first, second, other])] == ["b", "r"]
+    assert [e["recipe"] for e in tool.once([second, first])] == ["b"]

@@ -283,6 +283,7 @@ def test_the_shipped_spec_trains_its_head_on_kept_outputs(
     tokenizer_stage.run(tokenizer_stage.Params("char"), tokenizer)
     summary = train_stage.run(params, stage("train", **split, tokenizer=(Input(tokenizer.folder, "tokenizer"),)))
     assert (summary["epochs"], summary["steps"]) == (2, 4)
+    assert summary["pretrained"] is True  # the report says that what it heard before is not known
     head = 2 * (768 * 32 + 8 * 32 + 64) + 2 * (16 * 32 + 8 * 32 + 64) + 17 * 5
     layer = 4 * 384 * 384 + 3 * 384 + 2 * 384 * 1536 + 1536 + 384 + 4 * 384
     assert summary["trainable"] == head + (0 if freeze == "encoder" else layer + 2 * 384)

@@ -36,7 +36,7 @@ def measured(run: Path) -> Iterator[dict[str, Any]]:
         if not any(acoustic) or "test" not in splits:
             continue
         folder, record = (acoustic[0] or acoustic[1])[0]  # the last training; none: a Whisper as it is
-        entry = by_model.setdefault(folder.name, _described(record, metrics))
+        entry = by_model.setdefault(folder.name, _described(folder.name, record, metrics))
         kind = "lm" if any(record.kind in ("lm", "lm_mix") for _, record in found) else "plain"
         scores = {split: _score(score) for split, score in splits.items() if split in ("dev", "test")}
         before = entry.get(kind)
@@ -45,9 +45,10 @@ def measured(run: Path) -> Iterator[dict[str, Any]]:
     yield from by_model.values()
 
 
-def _described(record: Record, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _described(folder: str, record: Record, metrics: Mapping[str, Any]) -> dict[str, Any]:
     summary, machine = record.summary, record.environment["machine"]
     return {
+        "made": folder if record.kind in TRAINED else str(summary.get("model")),  # one training, one Whisper as it is
         "recipe": metrics["recipe"],
         "stage": record.name,
         "model": str(record.params.get("name") or summary.get("model") or record.name),
@@ -60,6 +61,20 @@ def _described(record: Record, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "commit": record.environment["commit"],
         "date": record.finished[:10],
     }
+
+
+def once(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of entries that are of one model, which several recipes may share, the one that is best on dev."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        before = best.setdefault(entry["made"], entry)
+        if _best(entry) < _best(before):
+            best[entry["made"]] = entry
+    return list(best.values())
+
+
+def _best(entry: Mapping[str, Any]) -> float:
+    return min(_dev(entry.get(kind, {})) for kind in ("plain", "lm"))
 
 
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +96,7 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
         "| acoustic model | recipe | trained parameters | training | WER % on test without an LM | with a word LM |",
         "|---|---|---|---|---|---|",
     ]
-    order = sorted(entries, key=lambda e: min(_dev(e.get(kind, {})) for kind in ("plain", "lm")))
-    for e in order:
+    for e in sorted(entries, key=_best):
         trained = f"{e['trainable'] / 1e6:.1f} M of {e['parameters'] / 1e6:.1f} M" if e["trainable"] else "none"
         lines.append(
             f"| {e['model']} ({e['stage']}) | `{e['recipe']}` | {trained} | {_duration(e['train_s'])} "
@@ -126,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
             fresh = list(measured(Path(run)))
             names = {(e["recipe"], e["stage"]) for e in fresh}
             known = [e for e in known if (e["recipe"], e["stage"]) not in names] + fresh
-        write_json(RESULTS, known)
+        write_json(RESULTS, once(known))
     elif list(arguments) == ["write"]:
         with atomic_text(README) as file:
             file.write(with_table(README.read_text(encoding="utf-8"), table(known)))

@@ -62,6 +62,12 @@ class Params:
         if self.keep_outputs:
             check_masks(self.model.get("spec_augment"))
 
+    @property
+    def brings_weights(self) -> bool:
+        """Whether the encoder is one that comes with weights."""
+        encoder = self.model["encoder"]
+        return encoder.get("_target_") == WHISPER_ENCODER and bool(encoder.get("pretrained", True))
+
     def check_inputs(self, inputs: Inputs) -> Iterator[UserError]:
         """What the parameters and the inputs are only together: two starts, or none where one is needed."""
         init, either = inputs.get("init", ()), "name a model to start from: init, or pretrained"
@@ -75,7 +81,7 @@ class Params:
             return
         if self.keep_decoder_rows:
             yield UserError("keep_decoder_rows", "there is no decoder to keep rows of", either)
-        if self.model["encoder"].get("_target_") == WHISPER_ENCODER and self.model["encoder"].get("pretrained", True):
+        if self.brings_weights:
             return
         if self.freeze != "none":
             yield UserError("freeze", f"{written(self.freeze)} would keep random weights", either)
@@ -119,6 +125,7 @@ def run(params: Params, stage: Stage) -> Summary:
     durations_s = [row.duration for row in read_manifest(stage.folder / "train.jsonl")]
     return {
         **asdict(result),
+        "pretrained": bool(params.pretrained) or params.brings_weights,  # on data that is not known here
         "train_utterances": len(durations_s),  # those that it was trained on
         "train_hours": round(sum(durations_s) / 3600, 4),
     }
