@@ -232,9 +232,9 @@ def test_norwegian_is_a_language_and_not_a_boolean(tmp_path: Path) -> None:
     ("yaml", "problems"),
     [
         (MINIMAL + "alfabet: d\ncase: upper\n", ["5: language: unknown key 'alfabet'", "6: language.case"]),
-        (MINIMAL + "digits: {policy: words, foo: 1}\n", ["digits.foo: unexpected"]),
-        (MINIMAL + "whisper: {cod: cs}\n", ["whisper.code: field required", "whisper.cod: unexpected"]),
-        ("name: X\nversion: 1\n", ["language.code: field required", "language.alphabet: field required"]),
+        (MINIMAL + "digits: {policy: words, foo: 1}\n", ["digits.foo: no such key"]),
+        (MINIMAL + "whisper: {cod: cs}\n", ["whisper.code: is missing", "whisper.cod: no such key"]),
+        ("name: X\nversion: 1\n", ["language.code: is missing", "language.alphabet: is missing"]),
         (MINIMAL.replace("a b c", "a b B b"), ["given twice: b", "capitals: B"]),
         (MINIMAL.replace("a b c", "a '7"), ["digits: 7", "the apostrophe is no letter"]),
         (MINIMAL.replace("a b c", "' '"), ["no letters"]),

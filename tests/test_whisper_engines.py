@@ -80,6 +80,16 @@ def test_both_engines_guess_the_same_language(both):
     assert all(t.language in CODES for t in ours)
 
 
+def test_its_threads_are_not_those_of_what_follows(both):
+    """A training after it in the same process computes as it would alone, to the last bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    whisper = Whisper(both["transformers"], replace(PLAIN, engine="transformers"), "", threads=before + 1)
+    whisper.transcribe(noise(1.0))
+    assert torch.get_num_threads() == before
+
+
 def test_transformers_searches_with_a_beam_and_samples_repeatably(both):
     clips = [noise(1.0), noise(1.5, 1)]
     folder = both["transformers"]

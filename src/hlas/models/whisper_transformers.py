@@ -4,7 +4,8 @@
 whisper_decoding, as for the other engine, so that the two differ in nothing but their arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,8 +40,7 @@ class TransformersEngine:
         self.device: Literal["cpu", "cuda"] = "cuda" if here and options.device != "cpu" else "cpu"
         natural = "float16" if self.device == "cuda" else "float32"
         self.compute_type = natural if options.compute_type == "auto" else options.compute_type
-        if threads:
-            torch.set_num_threads(threads)
+        self._threads = threads
         self._model: Any = load_whisper(folder, getattr(torch, self.compute_type))
         self.tokenizer = read_tokenizer(folder)
         self._model.to(self.device).eval()
@@ -51,10 +51,21 @@ class TransformersEngine:
     def around(cls, model: Any, tokenizer: Any, options: WhisperOptions) -> "TransformersEngine":
         """An engine that draws from a model as it is at the time, e.g. while it is trained; on the device it is on."""
         engine = cls.__new__(cls)
-        engine._options, engine._model, engine.tokenizer = options, model, tokenizer
+        engine._options, engine._model, engine.tokenizer, engine._threads = options, model, tokenizer, 0
         engine.compute_type = str(model.dtype).removeprefix("torch.")
         engine._read_model()
         return engine
+
+    @contextmanager
+    def _own_threads(self) -> Iterator[None]:
+        """The threads that were asked for; what else this process computes, another stage's training, keeps its own."""
+        before = torch.get_num_threads()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _read_model(self) -> None:
         self.mels = int(self._model.config.num_mel_bins)
@@ -69,7 +80,7 @@ class TransformersEngine:
     def encode(self, features: "npt.NDArray[np.float32]") -> torch.Tensor:
         """Encode (windows, mels, frames) -> (windows, frames / 2, width); as the model's own, but of any length."""
         encoder = self._model.model.encoder
-        with torch.inference_mode():
+        with self._own_threads(), torch.inference_mode():
             x = torch.from_numpy(features).to(self._model.device, self._model.dtype)
             x = nn.functional.gelu(encoder.conv2(nn.functional.gelu(encoder.conv1(x)))).transpose(1, 2)
             x = x + encoder.embed_positions.weight[: x.shape[1]]
@@ -87,11 +98,16 @@ class TransformersEngine:
         if len(self.languages) == 1:
             return list(self.languages) * len(encoded)
         ids = [_id(self.tokenizer, f"<|{code}|>") for code in self.languages]
-        best = self._after_start(encoded)[:, ids].argmax(dim=1)
+        with self._own_threads():
+            best = self._after_start(encoded)[:, ids].argmax(dim=1)
         return [self.languages[i] for i in best.tolist()]
 
     def draw(self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], temperature: float) -> list[Drawn]:
         """A text for each window; of samples the most probable one."""
+        with self._own_threads():
+            return self._draw(encoded, prompts, temperature)
+
+    def _draw(self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], temperature: float) -> list[Drawn]:
         options, asked = self._options, torch.tensor([list(prompt) for prompt in prompts], device=self._model.device)
         sampled = temperature > 0
         samples = options.best_of if sampled else 1
