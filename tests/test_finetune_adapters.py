@@ -261,14 +261,14 @@ def test_a_training_that_diverges_leaves_weights_to_go_on_from(bench: Bench, fir
     for _ in range(2):  # the second goes on from the same checkpoint, and fails as the first
         with pytest.raises(UserError, match=r"the loss is|the weights are not numbers") as raised:
             bench.train("diverges", made, init=first)
-    start = Path(re.search(r"init=(\S+) starts from the weights after epoch \d", raised.value.fix)[1])  # type: ignore[index]
+    start = Path(re.search(r"init=(\S+) starts from the weights after epoch \d", raised.value.fix)[1])  # type: ignore[index]  # no match would fail here
     assert (start / "below" / "1").is_dir()
     bench.train("again", lora(), init=start)
     assert json.loads((bench.model("again") / "base.json").read_text())["below"] == 2
     whole = given(6, model={"optim": soaring})
     with pytest.raises(UserError) as raised:
         bench.train("diverges-whole", whole)
-    start = Path(re.search(r"init=(\S+) starts", raised.value.fix)[1])  # type: ignore[index]
+    start = Path(re.search(r"init=(\S+) starts", raised.value.fix)[1])  # type: ignore[index]  # no match would fail here
     assert bench.train("again-whole", given(1), init=start)["epochs"] == 1
 
 

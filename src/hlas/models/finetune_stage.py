@@ -5,15 +5,14 @@ either engine), `curve.jsonl`, `samples.jsonl`, `train.jsonl` and `dev.jsonl` (w
 `tensorboard/`; while it runs also `checkpoints/`, from whose last a killed run goes on, and `kept/`.
 """
 
-import shutil
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS
 from hlas.models.finetuning.options import Adapter, Model
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
+from hlas.models.training.clearing import clear_up
 from hlas.models.training.known_keys import check_trainer
 from hlas.models.training.options import Experiment, KeepOutputs, check_masks
 from hlas.models.whisper_languages import told_language
@@ -78,14 +77,11 @@ def run(params: Params, stage: Stage) -> Summary:
         sets={name: item.path for name in PERTURBATIONS if (item := stage.optional(name))},
     )
     result = tune(job, stage.log)
-    for name in ("checkpoints", "kept"):  # what only a training that goes on would need
-        shutil.rmtree(stage.folder / name, ignore_errors=True)
-    durations_s = [row.duration for row in read_manifest(stage.folder / "train.jsonl")]
+    heard = clear_up(stage.folder)
     return {
         **asdict(result),
         "model": f"Whisper of {init.label}" if init else f"Whisper {params.model.size}",
         "pretrained": True,
         "language": language,
-        "train_utterances": len(durations_s),  # those that it learnt from
-        "train_hours": round(sum(durations_s) / 3600, 4),
+        **heard,
     }

@@ -5,18 +5,17 @@ heard as, epoch by epoch), `train.jsonl` and `dev.jsonl` (what it was trained on
 `tensorboard/`; while it runs also `checkpoints/`, from whose last a killed run goes on, and `kept/`.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hlas.errors import UserError
 from hlas.inputs import Inputs, Outside
-from hlas.manifests.rows import read_manifest
 from hlas.models.augmentor import PERTURBATIONS, check_augmentor
 from hlas.models.freezing import Freeze, check_freeze, written
 from hlas.models.nemo_file import no_nemo_file
 from hlas.models.targets import check_targets
+from hlas.models.training.clearing import clear_up
 from hlas.models.training.known_keys import check_keys
 from hlas.models.training.optim_keys import check_groups, check_optim
 from hlas.models.training.options import Experiment, KeepOutputs, check_masks
@@ -120,12 +119,9 @@ def run(params: Params, stage: Stage) -> Summary:
         result = fit(job, processes, stage.log)
     if result is None:  # another process saves the model and says what came of it
         return {}
-    for name in ("checkpoints", "kept"):  # what only a training that goes on would need
-        shutil.rmtree(stage.folder / name, ignore_errors=True)
-    durations_s = [row.duration for row in read_manifest(stage.folder / "train.jsonl")]
+    heard = clear_up(stage.folder)
     return {
         **asdict(result),
         "pretrained": bool(params.pretrained) or params.brings_weights,  # on data that is not known here
-        "train_utterances": len(durations_s),  # those that it was trained on
-        "train_hours": round(sum(durations_s) / 3600, 4),
+        **heard,
     }

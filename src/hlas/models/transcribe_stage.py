@@ -12,7 +12,7 @@ from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase
 from hlas.models.transcripts import DOUBTS
 from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper
 from hlas.models.whisper_folders import Found, engine_folder
-from hlas.models.whisper_languages import CODES, nearest, told_language
+from hlas.models.whisper_languages import CODES, told_language, unknown_code
 from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_sizes import SIZES
 from hlas.models.whisper_weights import HUB_REPOSITORIES
@@ -43,8 +43,7 @@ class Params(WhisperOptions):
         if self.engine == "transformers" and "/" in self.model:
             raise ValueError("the transformers engine takes a size; a repository's folder goes under 'weights'")
         if self.language not in ("", "auto", *CODES):
-            near = ", ".join(nearest(self.language)) or "see models/README.md"
-            raise ValueError(f"Whisper does not know the language '{self.language}'; the nearest: {near}")
+            raise ValueError(unknown_code(self.language))
 
 
 def run(params: Params, stage: Stage) -> Summary:

@@ -96,6 +96,12 @@ def check_code(code: str, known: tuple[str, ...] = CODES, where: str = "") -> No
     raise UserError(where or f"Whisper language '{code}'", f"Whisper does not know the language '{code}'", fix)
 
 
+def unknown_code(code: str) -> str:
+    """What a YAML's key is told that holds no code of Whisper's."""
+    near = ", ".join(nearest(code)) or "see models/README.md"
+    return f"Whisper does not know the language '{code}'; the nearest: {near}"
+
+
 def told_language(wanted: str, language: Language, stage: str) -> str:
     """The code that Whisper is told, '' where it guesses. UserError where it lacks the language and nothing maps it."""
     if wanted == "auto":

@@ -85,16 +85,11 @@ def _save_last(save: Any, whisper: Any, adapted: Any, found: Any, path: Path) ->
 
 def _config(job: Tuning) -> dict[str, Any]:
     """`model` with the data's keys that NeMo's datasets and hlas's loaders need."""
-    from hlas.models.augmentor import with_sets
+    from hlas.models.training.build import data_sections
 
-    own = dict(job.model)
-    data = {"sample_rate": own["sample_rate"], "normalize_transcripts": False, "use_start_end_token": False}
-    train = {"shuffle": True, "drop_last": False, "pin_memory": True, "trim_silence": False}
-    augmented = with_sets(own["train_ds"], job.sets, own["sample_rate"])
-    own["train_ds"] = train | augmented | data | {"manifest_filepath": str(job.folder / "train.jsonl")}
-    dev = {"batch_size": 16, "pin_memory": True} | own["validation_ds"] | {"shuffle": False}
-    own["validation_ds"] = dev | data | {"manifest_filepath": str(job.folder / "dev.jsonl")}
-    return own
+    data = {"sample_rate": job.model["sample_rate"], "normalize_transcripts": False, "use_start_end_token": False}
+    manifests = (job.folder / f"{split}.jsonl" for split in ("train", "dev"))
+    return {**job.model, **data_sections(job.model, job.sets, data, *manifests)}
 
 
 def _rows(job: Tuning, model: Any, log: logging.Logger) -> tuple[dict[str, list[Row]], dict[str, dict[str, int]]]:

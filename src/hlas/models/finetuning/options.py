@@ -10,8 +10,8 @@ from typing import Any, Literal
 from hlas.errors import did_you_mean
 from hlas.models.augmentor import check_augmentor
 from hlas.models.training.known_keys import check_dataset
-from hlas.models.training.optim_keys import check_groups, check_optim
-from hlas.models.whisper_languages import CODES, nearest
+from hlas.models.training.optim_keys import check_optim
+from hlas.models.whisper_languages import CODES, unknown_code
 from hlas.models.whisper_sizes import SIZES
 
 # transformers' names of the linear layers of a Whisper: of attention (q, k, v, out) and of the feed-forward part
@@ -68,10 +68,7 @@ class Model:
         if self.size not in SIZES:
             raise ValueError(f"model.size: no Whisper '{self.size}'; {did_you_mean(self.size, SIZES)}")
         if self.language not in ("", *CODES):
-            near = ", ".join(nearest(self.language)) or "see models/README.md"
-            raise ValueError(
-                f"model.language: Whisper does not know the language '{self.language}'; the nearest: {near}"
-            )
+            raise ValueError(f"model.language: {unknown_code(self.language)}")
         if self.padding_s is not None and not 0 <= self.padding_s <= 30:
             raise ValueError("model.padding_s is from 0 to 30, or null for Whisper's own windows of 30 s")
         if not 0 <= self.dropout < 1 or not 0 <= self.label_smoothing < 1:
@@ -83,4 +80,3 @@ class Model:
             check_dataset(f"model.{name}", section)
         check_augmentor(self.train_ds)
         check_optim(self.optim)
-        check_groups({})

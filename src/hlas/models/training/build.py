@@ -1,6 +1,8 @@
 """A model YAML -> an untrained NeMo CTC model: labels and manifests filled in, the class chosen by the tokenizer."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
@@ -44,15 +46,24 @@ def model_config(job: Fit) -> dict[str, Any]:
         config["labels"] = labels
         config["decoder"] |= {"num_classes": len(labels), "vocabulary": labels}
         data |= {"labels": labels, "parser": "base"}
-    augmented = with_sets(config["train_ds"], job.sets, data["sample_rate"])
-    train = {"shuffle": True, "drop_last": False, "pin_memory": True, "trim_silence": False} | augmented
-    dev = {"batch_size": 16, "pin_memory": True} | config.get("validation_ds", {})
-    config["train_ds"] = train | data | {"manifest_filepath": str(job.train)}
-    config["validation_ds"] = dev | data | {"manifest_filepath": str(job.dev), "shuffle": False}
+    config |= data_sections(config, job.sets, data, job.train, job.dev)
     config.setdefault("log_prediction", False)
     if config["optim"].get("sched") is None:  # NeMo takes a key without a value for a schedule
         config["optim"].pop("sched", None)
     return config
+
+
+def data_sections(
+    config: Mapping[str, Any], sets: Mapping[str, Path], data: dict[str, Any], train: Path, dev: Path
+) -> dict[str, Any]:
+    """Complete train_ds and validation_ds of a `model` section: defaults, the YAML's keys, `data`, the manifests."""
+    usual = {"shuffle": True, "drop_last": False, "pin_memory": True, "trim_silence": False}
+    heard = {"batch_size": 16, "pin_memory": True} | config.get("validation_ds", {}) | data
+    learnt = usual | with_sets(config["train_ds"], sets, data["sample_rate"]) | data
+    return {
+        "train_ds": learnt | {"manifest_filepath": str(train)},
+        "validation_ds": heard | {"manifest_filepath": str(dev), "shuffle": False},
+    }
 
 
 def precision_of(wanted: str, accelerator: str = "auto") -> str:
