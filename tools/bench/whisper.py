@@ -5,14 +5,17 @@
 
 Each system hears all clips, in one process and with one thread, the rounds interleaved; seconds are of the processor on
 a CPU, of the wall on a GPU, decoding of the audio and loading not counted, medians of the rounds. The first system is
-the peer: ratios are to it, and the WER's difference to it comes with its paired bootstrap interval over utterances.
-`pipeline` as an engine is `transformers`' own pipeline as its documentation has it, without fallback.
+the peer: ratios are to it, and the WER's difference to it comes with its paired bootstrap interval over utterances;
+with more than two systems, all pairs follow.
+`pipeline` as an engine is `transformers`' own pipeline as its documentation has it: without fallback, or with
+`temperatures=0,0.2,…` with the fallback that the card of openai/whisper-large-v3 describes.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ SYSTEMS = (
     "4 s, beam 5: padding_s=4",
     "8 s, beam 5: padding_s=8",
 )
+PIPELINE_FALLBACK = {"compression_ratio_threshold": 1.35, "logprob_threshold": -1.0, "no_speech_threshold": 0.6}
 Clips = Sequence[Any]  # (samples,) each
 
 
@@ -55,6 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_manifest(options.manifest)
     rows = rows[:: max(1, len(rows) // options.clips)][: options.clips]
+    references = [row.text for row in rows]
     clips = [load_utterance(row, options.manifest.resolve().parent, SAMPLE_RATE_HZ) for row in rows]
     audio_s = sum(len(clip) for clip in clips) / SAMPLE_RATE_HZ
     language = load_language(options.language)
@@ -69,13 +74,12 @@ def main() -> None:
             texts[i] = hear(clips)
             seconds[i].append(clock() - started)
             name = systems[i][0]
-            print(
-                f"  {name:28} {seconds[i][-1]:7.1f} s  {_scores([row.text for row in rows], texts[i], texts[0])}",
-                flush=True,
-            )
+            print(f"  {name:28} {seconds[i][-1]:7.1f} s  {_scores(references, texts[i], texts[0])}", flush=True)
     median = [statistics.median(times) for times in seconds]
     for (name, _), own in zip(systems, median, strict=True):
         print(f"{name:28} RTFx {audio_s / own:6.1f}  {median[0] / own:5.2f}x the peer")
+    for i, j in combinations(range(1, len(systems)), 2):
+        print(f"{systems[j][0]} against {systems[i][0]}: {_scores(references, texts[j], texts[i])}")
 
 
 def _system(line: str, model: str, device: str, language: Language) -> tuple[str, Callable[[Clips], list[str]]]:
@@ -87,7 +91,10 @@ def _system(line: str, model: str, device: str, language: Language) -> tuple[str
         given[key] = _typed(getattr(Params, key), value)
     code = language.whisper_code or language.code
     if given.get("engine") == "pipeline":
-        return name, _pipeline(model, device, code, int(given.get("beam_size", 5)), language)
+        how = {"language": code, "task": "transcribe", "num_beams": given.get("beam_size", 5)}
+        if "temperatures" in given:
+            how |= PIPELINE_FALLBACK | {"temperature": given["temperatures"]}
+        return name, _pipeline(model, device, how, language)
     params = Params(**given)
     whisper = Whisper(engine_folder(model, None, params).folder, params, code, threads=1)
     return name, lambda clips: [language.normalise(t.text) for t in whisper.transcribe_all(clips)]
@@ -100,7 +107,7 @@ def _typed(default: Any, value: str) -> Any:
     return float(value) if default is None else type(default)(value)
 
 
-def _pipeline(model: str, device: str, code: str, beams: int, language: Language) -> Callable[[Clips], list[str]]:
+def _pipeline(model: str, device: str, how: dict[str, Any], language: Language) -> Callable[[Clips], list[str]]:
     import torch
     from transformers import pipeline
 
@@ -108,7 +115,6 @@ def _pipeline(model: str, device: str, code: str, beams: int, language: Language
     folder = engine_folder(model, None, Params(engine="transformers")).folder
     run: Any = pipeline("automatic-speech-recognition", model=str(folder), device=device)
     run.tokenizer.pad_token_id = run.model.config.eos_token_id  # a converted folder may name none; batches need one
-    how = {"language": code, "task": "transcribe", "num_beams": beams}
 
     def hear(clips: Clips) -> list[str]:
         heard = run([clip.copy() for clip in clips], batch_size=8, generate_kwargs=how)  # it writes into its input

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,7 +117,11 @@ def _load(folder: Path, device: str, compute_type: str, threads: int) -> Any:
     if compute_type == "auto":
         compute_type = "float16" if device == "cuda" else "int8"
     ctranslate2.set_random_seed(SEED)
-    loaded = faster_whisper.WhisperModel(str(folder), device=device, compute_type=compute_type, cpu_threads=threads)
+    # It sets the number of OpenMP's threads for the thread that loads it. In one of its own, so that what else this
+    # process computes, another stage's training, keeps its number.
+    with ThreadPoolExecutor(1) as loader:
+        how = {"device": device, "compute_type": compute_type, "cpu_threads": threads}
+        loaded = loader.submit(faster_whisper.WhisperModel, str(folder), **how).result()
     if device == "cuda":  # a lack of cuBLAS only shows at the first use
         loaded.encode(np.zeros((loaded.model.n_mels, WINDOW_FRAMES), dtype=np.float32))
     return loaded
