@@ -124,9 +124,9 @@ def test_each_tuned_whisper_is_heard_and_reported(name: str) -> None:
     tuned = {stage.name: stage for stage in recipe.stages if stage.kind == "finetune"}
     below = {_source(stage, "init") for stage in tuned.values() if "init" in stage.inputs}
     assert set(heard) | below == set(tuned)
-    for weights, stage in heard.items():
+    for stage in heard.values():
         assert stage.name in systems
-        assert stage.params.padding_s == tuned[weights].params.model.padding_s  # windows as it was taught
+        assert stage.params.padding_s == "auto"  # windows as it was taught
     assert any(stage.kind == "transcribe" and "weights" not in stage.inputs for stage in recipe.stages)
 
 
@@ -137,7 +137,7 @@ def test_the_example_of_a_tuned_whisper_is_a_recipe(tmp_path: Path) -> None:
     path.write_text(example, encoding="utf-8")
     recipe = load_recipe(path)
     assert not recipe.notes  # it needs nothing from outside
-    assert recipe.stage("whisper").params.padding_s == recipe.stage("tuned").params.model.padding_s
+    assert recipe.stage("whisper").params.padding_s == "auto"  # windows as it was taught
 
 
 def test_russian_whispers_differ_in_nothing_but_size_and_what_is_frozen() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -253,6 +254,19 @@ def test_the_stage_writes_hypotheses_csv_and_timing(tiny, noises, stage):
     assert summary["pretrained"] is True and summary["caveat"]
     assert summary["weights_sha256"] == hashlib.sha256((tiny / "model.bin").read_bytes()).hexdigest()
     json.dumps(summary)
+
+
+def test_windows_are_short_for_whispers_own_weights_and_whole_for_others(tiny, stage, monkeypatch):
+    """Those of a finetune stage are as it was taught: test_finetune."""
+    monkeypatch.setenv("HLAS_WHISPER_DIR", str(tiny))
+    monkeypatch.setattr("hlas.models.whisper_folders.SIZES", {})
+    plain = {"device": "cpu", "model": "tiny", "beam_size": 1, "temperatures": (0.0,)}
+    own = replace(stage, inputs={"data": stage.inputs["data"]})
+    for asked, work, same in (("auto", own, 8.0), ("auto", stage, None), (1.0, own, 1.0)):
+        assert run(Params(**plain, padding_s=asked), work)["padding_s"] == same
+        heard = read_hypotheses(work.folder / "test.jsonl")
+        run(Params(**plain, padding_s=same), work)
+        assert heard == read_hypotheses(work.folder / "test.jsonl")
 
 
 def test_a_clip_that_is_gone_is_named(stage):

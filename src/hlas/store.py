@@ -79,6 +79,12 @@ def read_record(folder: Path) -> Record:
         ) from error
 
 
+def finished(folder: Path, kind: str) -> Record | None:
+    """The record of a finished stage of that kind, if the folder is one's."""
+    record = read_record(folder) if (folder / RECORD).is_file() else None
+    return record if record is not None and record.kind == kind else None
+
+
 def gone(folder: Path, record: Record) -> list[str]:
     """Outputs of a finished stage that were removed since; their contents are not looked at."""
     return [name for name in record.outputs if not (folder / name).exists()]

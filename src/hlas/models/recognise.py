@@ -16,7 +16,7 @@ from hlas.models.whisper_options import WhisperOptions
 from hlas.parallel import default_workers
 from hlas.progress import track
 from hlas.stages import KINDS
-from hlas.store import RECORD, Record, read_record
+from hlas.store import finished
 
 if TYPE_CHECKING:
     from hlas.decode.search import SearchOptions
@@ -152,7 +152,7 @@ def _is_whisper(path: Path) -> bool:
     """Whether a folder is a finetune stage's, or holds a Whisper in any form."""
     from hlas.models.whisper_folders import folder_kind
 
-    if _record(path, "finetune") is not None:
+    if finished(path, "finetune") is not None:
         return True
     try:
         folder_kind(path)
@@ -161,15 +161,9 @@ def _is_whisper(path: Path) -> bool:
     return True
 
 
-def _record(path: Path, kind: str) -> Record | None:
-    """The record of a finished stage of that kind, if the folder is one's."""
-    record = read_record(path) if (path / RECORD).is_file() else None
-    return record if record is not None and record.kind == kind else None
-
-
 def _own_whisper(path: Path, language: str) -> Recogniser:
     """A Whisper of a folder; a tuned one hears as it was taught to: its language, its windows, no times."""
-    record = _record(path, "finetune")
+    record = finished(path, "finetune")
     if record is None:
         return _whisper(path.name, path, language)
     folder = path / KINDS["finetune"].writes["model"]
@@ -209,7 +203,7 @@ def _lm_search(path: Path) -> "tuple[LmFiles, SearchOptions, Weights]":
         if not unigrams.is_file():
             raise UserError(str(path), f"no {unigrams.name} beside it", "one word a line, as in the ARPA")
         return LmFiles(path, unigrams), SearchOptions(), DEFAULT_WEIGHTS
-    record = _record(path, "decode")
+    record = finished(path, "decode")
     if record is None:
         LOG.info("alpha and beta are the defaults: name a tuned decode stage's folder as --lm to search as it did")
         return find_lm(path), SearchOptions(), DEFAULT_WEIGHTS

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from hlas.decode.outputs import write_hypotheses
 from hlas.errors import did_you_mean
@@ -19,6 +20,7 @@ from hlas.models.whisper_weights import HUB_REPOSITORIES
 from hlas.parallel import chunked, map_chunks
 from hlas.progress import track
 from hlas.stage import Stage, Summary
+from hlas.store import finished
 
 GROUP = {"cpu": 32, "cuda": 256}  # clips to a freshly loaded model: the texts depend on it, not on the processes
 CAVEAT = "pretrained on data that is not public: the clips scored here may be among it"
@@ -28,6 +30,7 @@ CAVEAT = "pretrained on data that is not public: the clips scored here may be am
 class Params(WhisperOptions):
     """Keys of a Whisper spec."""
 
+    padding_s: float | Literal["auto"] | None = "auto"
     model: str = "base"  # tiny, base, small, medium, large-v1 … -v3, large-v3-turbo, or a hub repository 'owner/name'
     language: str = ""  # code that Whisper is told; '' = the recipe language's own; 'auto' = Whisper guesses
     threads: int = 1  # of each process on a CPU; with more there are fewer processes, and so less memory is needed
@@ -52,6 +55,7 @@ def run(params: Params, stage: Stage) -> Summary:
     manifests = {split: read_manifest(path) for split, path in inputs.items()}
     code = told_language(params.language, stage.need_language(), stage.name)
     found = _folder(params, stage)
+    params = replace(params, padding_s=_padding(params, stage))
     # seen to work here, where its errors and the choice of the device are the stage's own
     whisper = Whisper(found.folder, params, code, params.threads)
     options = replace(params, device=whisper.device)
@@ -85,6 +89,7 @@ def run(params: Params, stage: Stage) -> Summary:
         "weights": found.source,
         "weights_sha256": found.sha256,
         "language": code or "auto",
+        "padding_s": params.padding_s,
         "doubts": doubts,
         "device": device,
         "compute_type": compute_type,
@@ -99,6 +104,15 @@ def _folder(params: Params, stage: Stage) -> Found:
     if given is None:
         return engine_folder(params.model, None, params)
     return engine_folder(params.model, given.path, params, f"stage {given.label}" if given.stage else "")
+
+
+def _padding(params: Params, stage: Stage) -> float | None:
+    """Silence after a clip, s: as asked for; else short, or as weights were taught that are not Whisper's own."""
+    given = stage.optional("weights")
+    if params.padding_s != "auto" or given is None:
+        return params.silence_s
+    taught = finished(given.path.parent, "finetune")
+    return taught.params["model"]["padding_s"] if taught else None  # of others' training nothing is known
 
 
 def _heard(

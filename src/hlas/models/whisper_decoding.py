@@ -125,7 +125,7 @@ def _batches(recordings: Iterable[_Recording], options: WhisperOptions) -> Itera
 
 def _frames(r: _Recording, options: WhisperOptions) -> int:
     """Length of the next window; whole ones where the language has to be guessed."""
-    return window_frames(r.left, options.padding_s if r.language else None)
+    return window_frames(r.left, options.silence_s if r.language else None)
 
 
 def window_frames(frames: int, padding_s: float | None) -> int:

@@ -5,6 +5,7 @@ from typing import Literal
 
 ENGINES = ("faster-whisper", "transformers")
 Device = Literal["auto", "cpu", "cuda"]
+SHORT_PADDING_S = 8.0  # as good as 30 s of window on clips of 3 s (docs/results/speed.md)
 _COMPUTE_TYPES = {
     "faster-whisper": (
         *("auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float32", "float16", "bfloat16"),
@@ -34,7 +35,8 @@ class WhisperOptions:
     vad_filter: bool = False  # Silero's speech detector before it; own: none
     timestamps: Literal["long", "always"] = "long"  # long: only where a recording is longer than a window; own: always
     over_30_s: Literal["windows", "reject"] = "windows"  # longer recordings: as Whisper does, or no text and counted
-    padding_s: float | None = None  # silence after a clip in its window; none: up to 30 s, which is Whisper's own
+    # silence after a clip in its window; none: up to 30 s, Whisper's own; auto: short, or as tuned weights were taught
+    padding_s: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges, and that the engine can do what is asked."""
@@ -44,8 +46,13 @@ class WhisperOptions:
             raise ValueError("temperatures are a list of numbers, none below 0")
         if self.repetition_penalty <= 0 or self.no_repeat_ngram_size < 0:
             raise ValueError("repetition_penalty is above 0, no_repeat_ngram_size at least 0")
-        if self.padding_s is not None and not 0 <= self.padding_s <= 30:
-            raise ValueError("padding_s is from 0 to 30, or null for Whisper's own windows of 30 s")
+        if isinstance(self.padding_s, int | float) and not 0 <= self.padding_s <= 30:
+            raise ValueError("padding_s is from 0 to 30, null for Whisper's own windows of 30 s, or auto")
         known = _COMPUTE_TYPES[self.engine]
         if self.compute_type not in known:
             raise ValueError(f"compute_type of {self.engine} is one of: {', '.join(known)}")
+
+    @property
+    def silence_s(self) -> float | None:
+        """Silence after a clip in its window, s; none: as much as fills 30 s."""
+        return SHORT_PADDING_S if self.padding_s == "auto" else self.padding_s
