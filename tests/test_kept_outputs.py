@@ -248,6 +248,39 @@ def test_a_transcript_for_every_clip(models: dict[str, Any], clips: tuple[Path, 
         kept.dataset(TOKENS[:3])
 
 
+def test_where_memory_lacks_fewer_clips_are_computed_at_once(
+    models: dict[str, Any], clips: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from hlas.models.training.kept_outputs import BATCH_S
+
+    model = models["conv"]
+    expected = keep(model, clips, tmp_path / "kept").dataset(TOKENS)
+    own = type(model.encoder).forward
+    sizes = []
+
+    def hungry(most: int) -> None:
+        def ask(self: Any, audio_signal: Any, length: Any) -> Any:
+            sizes.append(len(length))
+            if len(length) > most:
+                torch.empty(1 << 60)
+            return own(self, audio_signal=audio_signal, length=length)
+
+        monkeypatch.setattr(type(model.encoder), "forward", ask)
+
+    hungry(1)
+    halved = keep(model, clips, tmp_path / "halved").dataset(TOKENS)
+    assert sum(row.duration for row in clips[1][:3]) < BATCH_S
+    assert sizes == [1, 3, 1, 2, 1, 1]  # 29 s alone, then all three others, then halves of them
+    for i in range(len(TOKENS)):
+        np.testing.assert_allclose(halved[i][0], expected[i][0], atol=5e-3)
+    hungry(0)
+    with pytest.raises(UserError, match=r"keep_outputs: the machine has no memory for the outputs of .*/3.wav, 29.0 s"):
+        keep(model, clips, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_outputs_beyond_float16_are_an_error(
     models: dict[str, Any], clips: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:

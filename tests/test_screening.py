@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,9 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         "bpe": lab.tokenizer(tokenizer_stage.Params("bpe", vocab_size=9)).path,
     }
 
-    def job(model: dict[str, Any] | None = None, unit: str = "char", **rows: list[Row]) -> Fit:
+    def job(
+        model: dict[str, Any] | None = None, unit: str = "char", missing: Sequence[str] = (), **rows: list[Row]
+    ) -> Fit:
         folder = lab.store / f"train-{unit}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -47,6 +49,9 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         for split in ("train", "dev"):
             paths[split] = lab.split(split).path
             if split in rows:
+                for row in rows[split]:
+                    if row.audio_filepath not in missing:
+                        (lab.store / "manifests" / row.audio_filepath).write_bytes(b"not looked into")
                 paths[split] = lab.store / "manifests" / f"own_{split}.jsonl"
                 write_rows(paths[split], rows[split])
         labels = tokenizer_stage.read_labels(tokenizers[unit])
@@ -108,6 +113,27 @@ def test_a_split_without_a_row_left_says_why(make: Make) -> None:
     assert "alphabet" in raised.value.fix
     with pytest.raises(UserError, match=r"train\.dev: the manifest is empty"):
         screened(make(dev=[]))
+
+
+def test_audio_that_is_missing_is_found_before_the_training(make: Make) -> None:
+    rows = [Row(f"{name}.wav", 1.0, "ab ca") for name in ("there", "gone", "empty", "also_gone", "gone")]
+    job = make(train=[*rows, Row("never.wav", 0.01, "a")], missing=("gone.wav", "also_gone.wav", "never.wav"))
+    folder = job.train.parent
+    (folder / "empty.wav").write_bytes(b"")
+    with pytest.raises(UserError) as raised:
+        screened(job)
+    assert raised.value.where == "train.train"
+    assert raised.value.problem == f"3 of 4 audio files are missing or empty, e.g. {folder}/gone.wav"
+    assert f"relative paths start from {folder})" in raised.value.fix
+    with pytest.raises(UserError, match=r"train\.dev: 1 of 1 audio files"):
+        screened(make(dev=[Row("no_dev.wav", 1.0, "ab")], missing=("no_dev.wav",)))
+
+
+def test_dev_without_a_word_is_refused(make: Make) -> None:
+    rows = [Row("a.wav", 1.0, ""), Row("b.wav", 1.0, " "), Row("c.wav", 0.01, "ab")]
+    with pytest.raises(UserError, match=r"train\.dev: the texts of all 2 rows are empty: there is no WER"):
+        screened(make(dev=rows))
+    assert len(screened(make(dev=[*rows, Row("d.wav", 1.0, "ab")]))["dev"].rows) == 3
 
 
 def test_pieces_that_are_unknown_are_characters_without_a_label(make: Make) -> None:

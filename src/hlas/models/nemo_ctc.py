@@ -40,6 +40,10 @@ class CtcModel:
         try:
             model = nemo_asr.models.ASRModel.restore_from(str(path), map_location=torch.device(chosen))
         except Exception as error:  # a broken file fails in NeMo, torch, tarfile, YAML or Hydra, each in its own way
+            from hlas.models.training.memory import lacks_memory
+
+            if isinstance(error, RuntimeError) and lacks_memory(error):
+                raise
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 str(path), f"not a NeMo model that can be restored: {first}", "check that the file is whole"

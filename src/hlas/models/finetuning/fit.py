@@ -57,25 +57,26 @@ def tune(job: Tuning, log: logging.Logger) -> TuningResult:
     guard = Guard(lambda _, path: _save_last(save_tuned, whisper, adapted, found, path), "")
     trainer = make_trainer(job, Team(), DevTexts(job.normalise), [freezing, throughput, curve, guard], log)
     explain_optimiser(model)
-    rows, rejects = _rows(job, model, log)
-    _attach(model, job, rows, trainer, log)
-    set_length(trainer, model, job, log)
-    log.info(
-        "Whisper %s: %.1f M parameters, on %s, %s; starts from %s",
-        job.model["size"],
-        sum(p.numel() for p in model.parameters()) / 1e6,
-        trainer.strategy.root_device,
-        trainer.precision,
-        found.source,
-    )
-    started = time.monotonic()
-    with guard.explained(job, model), _rest_of_encoder(model, job):
-        train(trainer, model, job.folder)
-        chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
+    with guard.explained(job, model):
+        rows, rejects = _rows(job, model, log)
+        _attach(model, job, rows, trainer, log)
+        set_length(trainer, model, job, log)
+        log.info(
+            "Whisper %s: %.1f M parameters, on %s, %s; starts from %s",
+            found.size,
+            sum(p.numel() for p in model.parameters()) / 1e6,
+            trainer.strategy.root_device,
+            trainer.precision,
+            found.source,
+        )
+        started = time.monotonic()
+        with _rest_of_encoder(model, job):
+            train(trainer, model, job.folder)
+            chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
     common = outcome(trainer, model, chosen, curve, freezing.trainable, rejects)
     saved = save_tuned(whisper, adapted, job.merge, found, job.folder / MODEL)
     log.info("tuned in %.0f s; best dev WER %.4f; saved: %s", time.monotonic() - started, chosen.best.dev_wer, saved)
-    return TuningResult(**common, saved=saved, base=found.source, base_sha256=found.sha256)
+    return TuningResult(**common, saved=saved, size=found.size, base=found.source, base_sha256=found.sha256)
 
 
 def _save_last(save: Any, whisper: Any, adapted: Any, found: Any, path: Path) -> None:
@@ -97,7 +98,7 @@ def _rows(job: Tuning, model: Any, log: logging.Logger) -> tuple[dict[str, list[
 
     Others go into rejects.tsv, each with its reason. UserError where none is left.
     """
-    from hlas.models.training.screening import REJECTS, Verdict, judge_audio, tell, write_rejects
+    from hlas.models.training.screening import REJECTS, Verdict, check_clips, judge_audio, tell, write_rejects
 
     out, rejects, lines = {}, {}, []
     for split, path in (("train", job.train), ("dev", job.dev)):
@@ -119,6 +120,7 @@ def _rows(job: Tuning, model: Any, log: logging.Logger) -> tuple[dict[str, list[
         lines += [(split, row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.reason]
         tell("finetune", split, rows, verdicts, counts, log)
         kept = [row for row, verdict in zip(rows, verdicts, strict=True) if not verdict.reason]
+        check_clips(f"finetune.{split}", kept, path.parent)
         out[split] = [rebase(row, path.parent, job.folder) for row in kept]
         write_rows(job.folder / f"{split}.jsonl", [replace(row, text=_target(row, job)) for row in out[split]])
         rejects[split] = dict(counts)

@@ -242,6 +242,9 @@ def _validated(trainer: Any, model: Any, like: Saved) -> Saved:
     from dataclasses import replace
 
     loggers, trainer.loggers = trainer.loggers, []  # no further point in the curves: this is no epoch
-    (metrics,) = trainer.validate(model, verbose=False)
+    try:
+        (metrics,) = trainer.validate(model, verbose=False)
+    except SystemExit as error:  # how Lightning answers SIGTERM and Ctrl-C; with status 0, as if all were done
+        raise KeyboardInterrupt from error
     trainer.loggers = loggers
     return replace(like, dev_wer=round(metrics["dev_wer"], 5), val_loss=round(metrics["val_loss"], 5))

@@ -29,11 +29,8 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     from hlas.models.training.checkpoints import choose_weights, weights_of
     from hlas.models.training.curve import Curve
     from hlas.models.training.guards import Guard
-    from hlas.models.training.kept_loading import attach_kept_loaders, rest_of_encoder
-    from hlas.models.training.loading import attach_loaders
+    from hlas.models.training.kept_loading import rest_of_encoder
     from hlas.models.training.refusals import explain_optimiser, explained
-    from hlas.models.training.screening import screen
-    from hlas.models.training.start import check_frozen, start_from
     from hlas.models.training.throughput import Throughput
     from hlas.models.training.unfreezing import Unfreezing
     from hlas.models.training.validation import DevTranscripts
@@ -49,23 +46,14 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     with explained("model", "see the arguments of that class, in NeMo's documentation or hlas.models.modules"):
         model = build_model(job, trainer)
     explain_optimiser(model)
-    with team.first_alone("screening"):
-        screened = screen(model, job, log)
-    check_frozen(model, job.start, job.freeze, job.freeze_batch_norm)
-    with team.first_alone("the first weights"):  # they may have to be fetched
-        decoder = start_from(model, job.start, log)
-    if job.keep_outputs:
-        model.to(trainer.strategy.root_device)
-        with team.first_alone("keeping outputs"):
-            attach_kept_loaders(model, job, screened, team.me.rank, team.me.count, log)
-    else:
-        attach_loaders(model, job, screened, team.me.rank, team.me.count, log)
-    set_length(trainer, model, job, log)
-    _say(model, trainer, job, log)
-    started = time.monotonic()
-    with guard.explained(job, model), rest_of_encoder(model, job):
-        train(trainer, model, job.folder)
-        chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
+    with guard.explained(job, model):
+        screened, decoder = _prepare(model, job, team, trainer.strategy.root_device, log)
+        set_length(trainer, model, job, log)
+        _say(model, trainer, job, log)
+        started = time.monotonic()
+        with rest_of_encoder(model, job):
+            train(trainer, model, job.folder)
+            chosen = choose_weights(trainer, model, job.folder, job.experiment, log)
     if not team.first:
         return None
     save(model, job.folder / "model.nemo")
@@ -76,6 +64,30 @@ def fit(job: Fit, team: Team, log: logging.Logger) -> FitResult | None:
     rejects = {split: result.rejects for split, result in screened.items()}
     common = outcome(trainer, model, chosen, curve, freezing.trainable, rejects)
     return FitResult(**common, decoder=decoder, processes=team.me.count)
+
+
+def _prepare(model: Any, job: Fit, team: Team, device: Any, log: logging.Logger) -> tuple[Mapping[str, Any], str]:
+    """All before the loop: the rows, the first weights, the loaders.
+
+    Returns the rows (split -> Screened) and what became of the decoder.
+    """
+    from hlas.models.training.kept_loading import attach_kept_loaders
+    from hlas.models.training.loading import attach_loaders
+    from hlas.models.training.screening import screen
+    from hlas.models.training.start import check_frozen, start_from
+
+    with team.first_alone("screening"):
+        screened = screen(model, job, log)
+    check_frozen(model, job.start, job.freeze, job.freeze_batch_norm)
+    with team.first_alone("the first weights"):  # they may have to be fetched
+        decoder = start_from(model, job.start, log)
+    if job.keep_outputs:
+        model.to(device)
+        with team.first_alone("keeping outputs"):
+            attach_kept_loaders(model, job, screened, team.me.rank, team.me.count, log)
+    else:
+        attach_loaders(model, job, screened, team.me.rank, team.me.count, log)
+    return screened, decoder
 
 
 def outcome(

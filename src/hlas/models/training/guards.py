@@ -15,11 +15,11 @@ from hlas.models.training.checkpoints import FOLDER, last_checkpoint
 from hlas.models.training.ema import ema_weights
 from hlas.models.training.job import Job
 from hlas.models.training.loading import BrokenClip, Utterances, rows_of
+from hlas.models.training.memory import lacks_memory
 
 LAST_GOOD = "last_good"  # beside the checkpoints of a training that broke off
+MEND = "mend the clip, or leave its row out of the manifest"
 _SHOWN = 3  # utterances that a message names
-# How torch says on the CPU that there is no memory: a plain RuntimeError
-_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you tried to allocate")
 _WORKER_GONE = ("DataLoader worker", "insufficient shared memory")
 
 
@@ -37,8 +37,10 @@ class Place:
         if not self.rows:
             return text
         longest_s = max(row.duration for row in self.rows)
+        if len(self.rows) == 1:
+            return f"{text} (one clip, {longest_s:.1f} s: {Path(self.rows[0].audio_filepath).name})"
         size = f"{len(self.rows)} clips, the longest {longest_s:.1f} s, {len(self.rows) * longest_s:.0f} s with padding"
-        return f"{text} ({size}: {named([row.audio_filepath for row in self.rows])})"
+        return f"{text} ({size}: {named([Path(row.audio_filepath).name for row in self.rows])})"
 
 
 def named(names: Sequence[str]) -> str:
@@ -48,7 +50,13 @@ def named(names: Sequence[str]) -> str:
 
 
 class NotANumber(Exception):
-    """A loss or a weight became infinite or NaN."""
+    """A loss or a weight became infinite or NaN; what to change against it."""
+
+    def __init__(
+        self, problem: str, fix: str = "lower model.optim.lr, set trainer.gradient_clip_val, or precision: '32'"
+    ) -> None:
+        super().__init__(problem)
+        self.fix = fix
 
 
 class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
@@ -62,11 +70,13 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         self._save, self._name = save, LAST_GOOD + suffix
         self._at: tuple[str, int, int] | None = None  # split, epoch, batch
         self._loaders: dict[str, Any] = {}
+        self._folder = Path()  # of the stage, from which the paths of its rows start
         self._losses: list[Any] = []  # of the batches up to the last one
         self._dev_losses: list[Any] = []
 
     def on_train_start(self, trainer: Any, model: Any) -> None:
         """Remember whose batches these are."""
+        self._folder = Path(trainer.default_root_dir)
         self._loaders = {"train": trainer.train_dataloader, "dev": trainer.val_dataloaders}
 
     def on_train_batch_start(self, trainer: Any, model: Any, batch: Any, index: int) -> None:
@@ -127,7 +137,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         self._at = (split, epoch, first + at)
         problem = f"the loss is {float(losses[at])} in {self.place()}"
         if broken := self._broken_clips():
-            problem += f"; the audio itself is not made of numbers: {named(broken)}"
+            raise NotANumber(f"{problem}; the audio itself is not made of numbers: {named(broken)}", MEND)
         raise NotANumber(problem)
 
     def place(self) -> Place | None:
@@ -145,7 +155,8 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         if not isinstance(dataset := getattr(loader, "dataset", None), Utterances):
             return []
         keys = [(epoch, row) for row in loader.batch_sampler.batches_of(epoch)[batch]]  # type: ignore[union-attr]  # a loader of ours
-        return [dataset.rows[key[1]].audio_filepath for key in keys if not bool(dataset[key][0].isfinite().all())]
+        broken = [key[1] for key in keys if not bool(dataset[key][0].isfinite().all())]
+        return [_found(dataset.rows[row].audio_filepath, self._folder) for row in broken]
 
     @contextmanager
     def explained(self, job: Job, model: Any) -> Iterator[None]:
@@ -153,13 +164,14 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         try:
             yield
         except NotANumber as error:
-            fix = "lower model.optim.lr, set trainer.gradient_clip_val, or precision: '32'"
-            raise UserError("train", str(error), f"{fix}; {self._last_good(job.folder, model)}") from error
+            fix = f"{error.fix}; {self._last_good(job.folder, model)}"
+            raise UserError("train", str(error), fix) from error
         except BrokenClip as error:
             problem = str(error).strip().splitlines()[-1].rpartition(f"{BrokenClip.__name__}: ")[2]
-            raise UserError("train", problem, "mend the clip, or leave its row out of the manifest") from error
+            clip, _, reason = problem.partition(": ")
+            raise UserError("train", f"{_found(clip, job.folder)}: {reason}", MEND) from error
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            if isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            if lacks_memory(error):
                 raise self._out_of_memory(job, model) from error
             if any(text in str(error) for text in _WORKER_GONE):
                 problem = f"a process that loads data has ended: {str(error).splitlines()[0]}"
@@ -175,6 +187,10 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         problem = f"{device} is out of memory in {place}"
         section = "train_ds" if place.split == "train" else "validation_ds"
         given = model.cfg[section]
+        if len(place.rows) == 1 or (not place.rows and given.get("batch_size") == 1):  # the batch cannot be smaller
+            longest = f" below the {place.rows[0].duration:.1f} s of this clip" if place.rows else ""
+            fix = f"lower model.{section}.max_duration (now {given.get('max_duration')}){longest}"
+            return UserError("train", problem, f"{fix}, or choose a smaller model")
         key = "batch_duration" if given.get("batch_duration") else "batch_size"
         fix = f"halve model.{section}.{key} (now {given.get(key)})"
         if place.split == "train":
@@ -190,10 +206,15 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         if last is None:
             return "no epoch was finished, so there is nothing to go on from"
         path = folder / FOLDER / self._name
-        if model.global_rank:  # the first process saves
-            return f"init={path}"
+        if model.global_rank:  # the first process saves, where it saw it too
+            return f"init={path}" if path.exists() else "the first process alone saves what there is to go on from"
         # weights_only would refuse Lightning's loop state; this very stage wrote the file
         checkpoint = torch.load(last, map_location="cpu", weights_only=False)
         model.load_state_dict(ema_weights(checkpoint) or checkpoint["state_dict"])
         self._save(model, path)
         return f"init={path} starts from the weights after epoch {checkpoint['epoch'] + 1}"
+
+
+def _found(path: str, folder: Path) -> str:
+    """Where a row's audio is, from anywhere; `folder` is its manifest's."""
+    return str((folder / path).resolve())

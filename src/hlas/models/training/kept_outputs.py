@@ -26,8 +26,9 @@ from nemo.collections.asr.data.audio_to_text_dali import DALIOutputs
 from hlas.errors import UserError
 from hlas.files import read_json, sha256_json, write_json
 from hlas.manifests.audio.files import load_utterance
-from hlas.manifests.rows import Row
+from hlas.manifests.rows import Row, audio_path
 from hlas.models.nemo_ctc import Audio, batches, evaluating
+from hlas.models.training.memory import in_parts
 from hlas.progress import track
 
 ARRAY, INDEX, RECORD = "outputs.f16", "index.npy", "kept.json"
@@ -52,7 +53,8 @@ def kept_encoder(model: Any, last_layers: int = 0) -> Iterator[None]:
         if hasattr(encoder, "upper"):
             outputs: tuple[torch.Tensor, torch.Tensor] = encoder.upper(audio_signal, length, last_layers)
             return outputs
-        return audio_signal, length
+        # a tensor of its own: SpecAugment's carries NeMo's mark of a spectrogram, which a decoder does not take
+        return audio_signal.view_as(audio_signal), length
 
     encoder.forward = rest  # an instance's own attribute goes before its class's method
     try:
@@ -166,7 +168,7 @@ def keep_outputs(
 
     `folder` is the manifest's; `last_layers` the N of `{encoder_except_last: N}`, 0 for a wholly frozen encoder. The
     clip at its own speed is always among the variants. Taken as it is if it is whole and of the same weights, rows and
-    speeds, else made anew. Raises UserError where the disk is too small.
+    speeds, else made anew. Raises UserError where the disk is too small, or the memory for a single clip.
     """
     factors = tuple(sorted({1.0, *(float(s) for s in speeds)}))
     made_of = _made_of(model, rows, factors, last_layers)
@@ -231,11 +233,21 @@ def _computed(
         for speed, factor in enumerate(speeds)
         if factor >= 1.0 or rows[row].duration / factor < longest_s
     ]
-    groups = list(batches([rows[row].duration / speeds[speed] for row, speed in variants], BATCH_S))
-    for group in track(groups, "encoder outputs", len(groups), "batches"):
+    durations_s = [rows[row].duration / speeds[speed] for row, speed in variants]
+
+    def outputs_of(group: Sequence[int]) -> list[npt.NDArray[np.float16]]:
         chosen = [variants[i] for i in group]
         audio = [at_speed(load_utterance(rows[row], folder, rate), speeds[speed], rate) for row, speed in chosen]
-        yield from zip(chosen, _outputs(model, audio, last_layers), strict=True)
+        return list(_outputs(model, audio, last_layers))
+
+    def named(i: int) -> str:
+        clip = audio_path(rows[variants[i][0]], folder).resolve()
+        return f"the outputs of {clip}, {durations_s[i]:.1f} s"
+
+    groups = list(batches(durations_s, BATCH_S))
+    for group in track(groups, "encoder outputs", len(groups), "batches"):
+        outputs = in_parts(group, outputs_of, "keep_outputs", named)
+        yield from zip([variants[i] for i in group], outputs, strict=True)
 
 
 def at_speed(audio: Audio, factor: float, sample_rate_hz: int) -> Audio:

@@ -5,6 +5,7 @@ into `rejects.tsv` (split, audio, reason, detail).
 """
 
 import logging
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import Any
 
 from hlas.errors import UserError
 from hlas.files import atomic_text
-from hlas.manifests.rows import Row, read_manifest, rebase, write_rows
+from hlas.manifests.rows import Row, audio_path, read_manifest, rebase, write_rows
 from hlas.models.augmentor import length_factors
 from hlas.models.nemo_ctc import batches, evaluating
 from hlas.models.training.job import Fit
+from hlas.models.training.memory import in_parts
 
 REJECTS = "rejects.tsv"
 SHORTEST_S = 0.1  # NeMo's features of a few windows have no variance to normalise by
@@ -53,7 +55,10 @@ class Verdict:
 
 
 def screen(model: Any, job: Fit, log: logging.Logger) -> dict[str, Screened]:
-    """The rows of 'train' and 'dev' that the model can be trained on. Raises UserError where a split has none."""
+    """The rows of 'train' and 'dev' that the model can be trained on.
+
+    Raises UserError where a split has none, where clips of it are missing, or where dev has no words.
+    """
     out = {}
     spell = speller(model)
     lines = []
@@ -74,11 +79,32 @@ def screen(model: Any, job: Fit, log: logging.Logger) -> dict[str, Screened]:
         rejects = Counter(verdict.reason for verdict in verdicts if verdict.reason)
         lines += [(split, row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.reason]
         tell("train", split, rows, verdicts, rejects, log)
+        if not config.get("is_tarred"):
+            check_clips(f"train.{split}", kept, path.parent)
         rebased = tuple(rebase(row, path.parent, job.folder) for row in kept)
         write_rows(job.folder / f"{split}.jsonl", rebased)
         out[split] = Screened(rebased, job.folder / f"{split}.jsonl", dict(rejects))
     write_rejects(job.folder / REJECTS, lines)
     return out
+
+
+def check_clips(where: str, rows: Iterable[Row], folder: Path) -> None:
+    """Raise UserError where audio files are missing or empty, before an epoch ends in their midst."""
+    paths = list(dict.fromkeys(audio_path(row, folder) for row in rows))
+    if missing := [path for path in paths if not _is_there(path)]:
+        raise UserError(
+            where,
+            f"{len(missing)} of {len(paths)} audio files are missing or empty, e.g. {missing[0].resolve()}",
+            f"bring them back, or make the manifest anew (its relative paths start from {folder.resolve()})",
+        )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +214,25 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
     import torch
 
     rate_hz = int(model.cfg.sample_rate)
+
+    def frames_of(group: Sequence[int]) -> list[int]:
+        lengths = torch.tensor([samples[i] for i in group], device=model.device)
+        silence = torch.zeros(len(group), int(lengths.max()), device=model.device)
+        _, frames, _ = model(input_signal=silence, input_signal_length=lengths)
+        return list(frames.tolist())
+
+    def named(i: int) -> str:
+        return f"a clip of {samples[i] / rate_hz:.1f} s"
+
     out = [0] * len(samples)
     with evaluating(model), torch.inference_mode():
         for group in batches([n / rate_hz for n in samples], FORWARD_S):
-            lengths = torch.tensor([samples[i] for i in group], device=model.device)
-            silence = torch.zeros(len(group), int(lengths.max()), device=model.device)
             try:
-                _, frames, _ = model(input_signal=silence, input_signal_length=lengths)
-            except torch.OutOfMemoryError:
-                raise
+                frames = in_parts(group, frames_of, "train: model", named)
             except RuntimeError as error:  # parts that were built one by one do not fit together
                 fix = "check the widths that its parts hand on: feat_in, feat_out, d_model"
                 raise UserError("train: model", f"does not run: {' '.join(str(error).split())}", fix) from error
-            for i, count in zip(group, frames.tolist(), strict=True):
+            for i, count in zip(group, frames, strict=True):
                 out[i] = count
     return out
 
@@ -234,11 +266,16 @@ def tell(
     rejects: Mapping[str, int],
     log: logging.Logger,
 ) -> None:
-    """Log kept and rejected; UserError where nothing is left for that kind of stage."""
+    """Log kept and rejected; UserError where nothing is left for that kind of stage, or dev has no words."""
     kept = len(rows) - sum(rejects.values())
     reasons = "".join(f", {reason} {count}" for reason, count in sorted(rejects.items()))
     log.info("%s: kept %d of %d%s", split, kept, len(rows), reasons)
     if kept:
+        if split == "dev" and not any(
+            row.text.strip() for row, verdict in zip(rows, verdicts, strict=True) if not verdict.reason
+        ):
+            problem = f"the texts of all {kept} rows are empty: there is no WER to choose weights by"
+            raise UserError(f"{kind}.{split}", problem, FIXES["empty_text"])
         return
     reason, count = max(rejects.items(), key=lambda item: item[1])
     row, verdict = next((r, v) for r, v in zip(rows, verdicts, strict=True) if v.reason == reason)

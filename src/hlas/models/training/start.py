@@ -42,7 +42,7 @@ def start_from(model: Any, start: Start, log: logging.Logger) -> str:
         return "new"
     where = f"init {name}"
     other = _load(path, where)
-    _check_features(model, other.model, where)
+    _check_fits(model, other.model, where)
     _copy_encoder(model, other.model, where, log)
     decoder = _copy_decoder(model, other, start.keep_rows, where)
     log.info("starts from %s; decoder: %s", name, decoder)
@@ -71,8 +71,26 @@ def _load(path: Path, where: str) -> CtcModel:
     return CtcModel.load(path, "cpu")
 
 
-def _check_features(model: Any, other: Any, where: str) -> None:
-    """Compare what both make of one sound: other features would make sense of no weight, and nothing would say so."""
+def _check_fits(model: Any, other: Any, where: str) -> None:
+    """Raise UserError where the encoder is another one, or hears other features.
+
+    Encoders that look alike but for their weights' shapes differ by the number of features, which is then what is said.
+    """
+    different = _other_features(model, other)
+    alike = _described(model.encoder) == _described(other.encoder)
+    misfits = list(_misfits(model.encoder.state_dict(), other.encoder.state_dict()))
+    if misfits and not (alike and different):
+        raise _other_architecture(where, "encoder", model.encoder, other.encoder, misfits)
+    if different:
+        problem = f"was trained on other features (model.preprocessor): {different}"
+        raise UserError(where, problem, "give model.preprocessor the values that it was trained with")
+
+
+def _other_features(model: Any, other: Any) -> str:
+    """How the two differ in what they make of one sound, '' where in nothing.
+
+    Other features would make sense of no weight, and nothing would say so.
+    """
     import torch
 
     noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(1))
@@ -87,18 +105,14 @@ def _check_features(model: Any, other: Any, where: str) -> None:
     here, there = features
     rates = [int(each.cfg.preprocessor.sample_rate) for each in (model, other)]
     if rates[0] == rates[1] and here.shape == there.shape and torch.allclose(here, there, rtol=1e-3, atol=1e-3):
-        return
+        return ""
     different = _differences(model.cfg.preprocessor, other.cfg.preprocessor, {"dither", "pad_to"})
-    problem = f"was trained on other features (model.preprocessor): {'; '.join(different) or 'defaults differ'}"
-    raise UserError(where, problem, "give model.preprocessor the values that it was trained with")
+    return "; ".join(different) or "defaults differ"
 
 
 def _copy_encoder(model: Any, other: Any, where: str, log: logging.Logger) -> None:
     """All of the encoder's state, the statistics of batch normalisation too."""
-    state = other.encoder.state_dict()
-    if misfits := list(_misfits(model.encoder.state_dict(), state)):
-        raise _other_architecture(where, "encoder", model.encoder, other.encoder, misfits)
-    model.encoder.load_state_dict(state)
+    model.encoder.load_state_dict(other.encoder.state_dict())
     changed = _differences(model.cfg.encoder, other.cfg.encoder, {"_target_"})
     if changed := [text for text in changed if "drop" not in text]:
         log.warning("%s: the encoder's weights fit, but its settings differ: %s", where, "; ".join(changed))

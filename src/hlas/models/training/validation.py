@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from hlas.decode.greedy import collapse
 from hlas.decode.logprobs import Vocabulary
 from hlas.decode.tune import count_edits
+from hlas.errors import UserError
 from hlas.models.training.loading import rows_of
 from hlas.tokenizers.stage import Labels
 
@@ -35,7 +36,7 @@ class DevRates(Callback):  # type: ignore[misc]  # lightning is untyped here
         self.references, self.hypotheses = [], []
 
     def on_validation_epoch_end(self, trainer: Any, model: Any) -> None:
-        """Sum up and log."""
+        """Sum up and log. Raises UserError where the references have no word: there is no rate of nothing."""
         import torch
 
         pairs = [(r, h) for r, h in zip(self.references, self.hypotheses, strict=True) if r]
@@ -48,7 +49,12 @@ class DevRates(Callback):  # type: ignore[misc]  # lightning is untyped here
         ]
         counts = torch.tensor(own, dtype=torch.int64, device=model.device)
         word_errors, words, character_errors, characters = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        rates = {"dev_wer": word_errors / max(words, 1), "dev_cer": character_errors / max(characters, 1)}
+        if not words:
+            if trainer.sanity_checking:  # a few batches, for which nothing is chosen
+                return
+            problem = "not one word in the references that were validated on: there is no WER to choose weights by"
+            raise UserError("dev", problem, "raise trainer.limit_val_batches, or check the texts of the split")
+        rates = {"dev_wer": word_errors / words, "dev_cer": character_errors / characters}
         model.log_dict(rates, sync_dist=trainer.world_size > 1)
 
 
