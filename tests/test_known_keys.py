@@ -12,6 +12,8 @@ from hlas.errors import UserError
 from hlas.models import train_stage
 from hlas.models.nemo_quiet import import_asr
 from hlas.models.training.known_keys import DATASET, MODEL, TRAINER, check_keys
+from hlas.models.training.options import MAX_SEED
+from hlas.recipe import load_recipe
 from hlas.stage import Input
 from train_kit import Lab, curve, params
 
@@ -34,6 +36,11 @@ def test_the_keys_are_those_that_are_read() -> None:
     assert set(TRAINER) <= set(inspect.signature(Trainer.__init__).parameters)
 
 
+def plateau(monitor: str) -> dict[str, Any]:
+    """`optim` whose rate is lowered where that does not become better."""
+    return {"name": "adamw", "lr": 0.01, "sched": {"name": "ReduceLROnPlateau", "monitor": monitor}}
+
+
 @pytest.mark.parametrize(
     ("model", "trainer", "problem"),
     [
@@ -52,6 +59,14 @@ def test_the_keys_are_those_that_are_read() -> None:
         ({"sample_rate": 8000}, {}, r"model\.preprocessor\.sample_rate 16000 is not model\.sample_rate 8000"),
         ({"train_ds": {"sample_rate": 8000}}, {}, r"train_ds\.sample_rate 8000"),
         ({"skip_nan_grad": True}, {}, "ends the training"),
+        ({"preprocessor": {"features": 64}}, {}, r"model\.preprocessor\._target_ is missing: .*AudioToMelSpectrogram"),
+        ({"encoder": {"feat_in": 64}}, {}, r"model\.encoder\._target_ is missing: .*ConvASREncoder"),
+        ({"decoder": {"feat_in": 64}}, {}, r"model\.decoder\._target_ is missing: .*ConvASRDecoder"),
+        ({"spec_augment": {"freq_masks": 2}}, {}, r"model\.spec_augment\._target_ is missing: .*SpectrogramAugm"),
+        ({"spec_augment": {}}, {}, r"model\.spec_augment\._target_ is missing"),
+        ({"spec_augment": ["freq_masks"]}, {}, r"model\.spec_augment is not a mapping"),
+        ({"optim": plateau("dev_per")}, {}, r"optim\.sched\.monitor: 'dev_per' is not measured on dev; did you mean"),
+        ({"optim": plateau("x")}, {}, "'x' is not measured on dev; one of: dev_cer, dev_wer, val_loss, val_wer"),
         ({}, {"max_epoch": 3}, r"trainer\.max_epoch: .*did you mean 'max_epochs'"),
         ({}, {"precision": 16}, r"trainer\.precision is not for this stage; it is a key of the stage itself"),
         ({}, {"logger": False}, "create_tensorboard_logger"),
@@ -75,6 +90,41 @@ def test_what_would_be_passed_over_or_fail_later_is_refused(
 def _with_batches(given: train_stage.Params, model: dict[str, Any]) -> dict[str, Any]:
     """`train_ds` with the kit's own keys beside those of the case."""
     return {"train_ds": {**given.model["train_ds"], **model.get("train_ds", {})}}
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int) -> None:
+    assert replace(params(), seed=MAX_SEED).seed == 2**32 - 1
+    with pytest.raises(ValueError, match=f"seed {seed} is not from 0 to 4294967295"):
+        replace(params(), seed=seed)
+
+
+RECIPE = """
+name: x
+language: manifests/languages/en.yaml
+stages:
+  manifests: {spec: manifests/common_voice.yaml, release: data/x}
+  tokenizer: {spec: tokenizers/char.yaml, text: manifests.train}
+  train:
+    spec: models/quartznet_mini.yaml
+    train: manifests.train
+    dev: manifests.dev
+    tokenizer: tokenizer
+    rooms: data/rooms.jsonl
+    model: {train_ds: {augmentor: {impulse: {prob: 0.5}, noise: {prob: 0.5}}}}
+"""
+
+
+def test_noise_without_the_input_noise_is_told_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    (told,) = error.value.errors
+    assert told.problem == "train.model.train_ds.augmentor.noise: the stage reads no noise"
+    assert told.fix == "give the stage noise: augment.noise, or remove the key"
+    path.write_text(RECIPE.replace("rooms: data", "noise: data/noise.jsonl\n    rooms: data"), encoding="utf-8")
+    assert set(load_recipe(path).stage("train").inputs) >= {"noise", "rooms"}
 
 
 def test_values_that_others_refer_to_and_nemos_own_loaders_have_any_keys() -> None:

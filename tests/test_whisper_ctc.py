@@ -156,7 +156,7 @@ def checkpoints(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def saved(layers: int) -> Path:
         heads = {"encoder_attention_heads": 6, "decoder_attention_heads": 6}
         ends = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
-        shape = {"vocab_size": 20, "d_model": 384, "encoder_layers": layers, "decoder_layers": 1}
+        shape = {"vocab_size": 20, "d_model": 384, "encoder_layers": layers, "decoder_layers": 4}
         torch.manual_seed(2)
         model = WhisperForConditionalGeneration(
             WhisperConfig(**shape, **heads, **ends, encoder_ffn_dim=1536, decoder_ffn_dim=32)

@@ -126,7 +126,7 @@ def write_whisper(folder: Path, layers: int = 4) -> None:
 
     heads = {"encoder_attention_heads": 6, "decoder_attention_heads": 6}
     ends = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
-    shape = {"vocab_size": 20, "d_model": 384, "encoder_layers": layers, "decoder_layers": 1}
+    shape = {"vocab_size": 20, "d_model": 384, "encoder_layers": layers, "decoder_layers": 4}
     torch.manual_seed(2)
     config = WhisperConfig(**shape, **heads, **ends, encoder_ffn_dim=1536, decoder_ffn_dim=32)
     WhisperForConditionalGeneration(config).save_pretrained(folder)

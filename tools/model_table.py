@@ -9,7 +9,7 @@ more than the smallest; all together take under a minute. The last column is the
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ class Size:
 
     parameters: int
     frame_ms: float | None  # None: no CTC model
-    flops_per_s: float | None  # of audio; a multiply-add is two; None: not counted
+    flops_per_s: float  # of audio; a multiply-add is two
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,13 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """What stands in its columns."""
         frame = f"{self.size.frame_ms:.0f}" if self.size.frame_ms else "–"
-        work = _three(self.size.flops_per_s / 1e9) if self.size.flops_per_s else ""
-        return f"`{self.name}.yaml`", f"{_three(self.size.parameters / 1e6)} M", frame, work, self.choose
+        parameters, work = (_three(count) for count in (self.size.parameters / 1e6, self.size.flops_per_s / 1e9))
+        return f"`{self.name}.yaml`", f"{parameters} M", frame, work, self.choose
 
 
 def rows(folder: Path = FOLDER) -> list[Row]:
     """Every spec: CTC models, families together, the smaller first; Whisper fine-tuned; Whisper as it is."""
-    return in_order([row(path) for path in folder.glob("*.yaml")])
-
-
-def in_order(lines: Iterable[Row]) -> list[Row]:
-    """The lines as the table has them."""
+    lines = (row(path) for path in folder.glob("*.yaml"))
     return sorted(lines, key=lambda r: (ORDER.index(r.kind), r.name.partition("_")[0], r.size.parameters, r.name))
 
 
@@ -71,8 +67,9 @@ def kind_of(spec: Mapping[str, Any]) -> Kind:
     return "train" if "encoder" in spec["model"] else "finetune"  # a CTC model is built of parts; a Whisper is named
 
 
-def row(path: Path, work: bool = True) -> Row:
-    """A spec's line; without `work` that column is left empty, which takes half the time."""
+def row(path: Path) -> Row:
+    """A spec's line."""
+    from hlas.models.finetuning.start import DEFAULT_SIZE
     from hlas.params import resolve_all
 
     data, problem = resolve_all(read_extended(path).data, {})
@@ -80,9 +77,11 @@ def row(path: Path, work: bool = True) -> Row:
         raise ValueError(f"{path.name}: {problem}")
     kind = kind_of(data)
     if kind == "train":
-        size = ctc_size(data["model"], work)
+        size = ctc_size(data["model"])
+    elif kind == "finetune":
+        size = whisper_size(str(data["model"]["size"] or DEFAULT_SIZE))
     else:
-        size = whisper_size(str(data["model"]["size"] if kind == "finetune" else data["model"]), work)
+        size = whisper_size(str(data["model"]))
     return Row(path.stem, size, chosen_for(path), kind)
 
 
@@ -95,7 +94,7 @@ def chosen_for(path: Path) -> str:
     return found[0]
 
 
-def ctc_size(model: Mapping[str, Any], work: bool = True) -> Size:
+def ctc_size(model: Mapping[str, Any]) -> Size:
     """Encoder and decoder of NeMo's `model` section; the features are left out, their work is far below a percent."""
     from hlas.models.nemo_quiet import import_asr
 
@@ -109,8 +108,6 @@ def ctc_size(model: Mapping[str, Any], work: bool = True) -> Size:
         decoder = build({"feat_in": encoder._feat_out} | dict(model["decoder"]) | labels).eval()
         count = sum(p.numel() for part in (encoder, decoder) for p in part.parameters())
         step_s = float(model["preprocessor"]["window_stride"])
-        if not work:
-            return Size(count, 1000 * step_s * encoder.subsampling_factor, None)
         frames = round(SECONDS / step_s)
         features = torch.zeros(1, int(model["preprocessor"]["features"]), frames)
         flops, (encoded, _) = counter.flops_of(encoder, audio_signal=features, length=torch.tensor([frames]))
@@ -118,7 +115,7 @@ def ctc_size(model: Mapping[str, Any], work: bool = True) -> Size:
     return Size(count, 1000 * step_s * round(frames / encoded.shape[2]), (flops + more) / SECONDS)
 
 
-def whisper_size(name: str, work: bool = True) -> Size:
+def whisper_size(name: str) -> Size:
     """A Whisper model as it is: its encoder's work on a window of 30 s; the decoder's depends on the text."""
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
@@ -140,8 +137,6 @@ def whisper_size(name: str, work: bool = True) -> Size:
     with _Counter() as counter:
         model = WhisperForConditionalGeneration(config).eval()
         count = sum(p.numel() for p in model.parameters())
-        if not work:
-            return Size(count, None, None)
         flops, _ = counter.flops_of(model.model.encoder, torch.zeros(1, shape.mels, 100 * WHISPER_WINDOW_S))
     return Size(count, None, flops / WHISPER_WINDOW_S)
 

@@ -5,16 +5,19 @@ either engine), `curve.jsonl`, `samples.jsonl`, `train.jsonl` and `dev.jsonl` (w
 `tensorboard/`; while it runs also `checkpoints/`, from whose last a killed run goes on, and `kept/`.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from hlas.errors import UserError
+from hlas.inputs import Inputs
 from hlas.models.augmentor import PERTURBATIONS
 from hlas.models.finetuning.options import Adapter, Model
 from hlas.models.freezing import Freeze, check_freeze
 from hlas.models.targets import check_targets
 from hlas.models.training.clearing import clear_up
-from hlas.models.training.known_keys import check_trainer
-from hlas.models.training.options import Experiment, KeepOutputs, check_masks
+from hlas.models.training.known_keys import check_sets, check_trainer
+from hlas.models.training.options import Experiment, KeepOutputs, check_masks, check_seed
 from hlas.models.whisper_languages import told_language
 from hlas.stage import Stage, Summary
 
@@ -39,6 +42,7 @@ class Params:
         """Refuse what could not be trained, or would not be what the YAML says, before anything is loaded."""
         check_targets({"model": asdict(self.model), "trainer": self.trainer})
         check_trainer(self.trainer)
+        check_seed(self.seed)
         if self.trainer.get("devices", 1) != 1 or self.trainer.get("num_nodes", 1) != 1:
             raise ValueError("trainer.devices: a Whisper is tuned by one process; set devices: 1")
         check_freeze(self.freeze, {})
@@ -48,6 +52,10 @@ class Params:
             check_masks(self.model.spec_augment)
         if self.merge and self.adapter is None:
             raise ValueError("merge: there is no adapter; leave it out, the whole model is saved anyway")
+
+    def check_inputs(self, inputs: Inputs) -> Iterator[UserError]:
+        """What the parameters and the inputs are only together: noise and rooms to mix in."""
+        yield from check_sets(self.model.train_ds, inputs)
 
 
 def run(params: Params, stage: Stage) -> Summary:
@@ -80,7 +88,7 @@ def run(params: Params, stage: Stage) -> Summary:
     heard = clear_up(stage.folder)
     return {
         **asdict(result),
-        "model": f"Whisper of {init.label}" if init else f"Whisper {params.model.size}",
+        "model": f"Whisper of {init.label}" if init else f"Whisper {result.size}",
         "pretrained": True,
         "language": language,
         **heard,

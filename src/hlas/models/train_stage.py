@@ -16,9 +16,9 @@ from hlas.models.freezing import Freeze, check_freeze, written
 from hlas.models.nemo_file import no_nemo_file
 from hlas.models.targets import check_targets
 from hlas.models.training.clearing import clear_up
-from hlas.models.training.known_keys import check_keys
+from hlas.models.training.known_keys import check_keys, check_parts, check_sets
 from hlas.models.training.optim_keys import check_groups, check_optim
-from hlas.models.training.options import Experiment, KeepOutputs, check_masks
+from hlas.models.training.options import Experiment, KeepOutputs, check_masks, check_seed
 from hlas.models.training.workers import check_processes, team
 from hlas.stage import Stage, Summary
 from hlas.tokenizers.stage import read_labels
@@ -50,7 +50,9 @@ class Params:
         for section in ("preprocessor", "encoder", "decoder", "optim", "train_ds"):
             if not isinstance(self.model.get(section), dict):
                 raise ValueError(f"model.{section} is missing")
+        check_parts(self.model)
         check_keys(self.model, self.trainer)
+        check_seed(self.seed)
         check_augmentor(self.model["train_ds"])
         check_optim(self.model["optim"])
         check_groups(self.model.get("optim_param_groups") or {})
@@ -68,7 +70,8 @@ class Params:
         return encoder.get("_target_") == WHISPER_ENCODER and bool(encoder.get("pretrained", True))
 
     def check_inputs(self, inputs: Inputs) -> Iterator[UserError]:
-        """What the parameters and the inputs are only together: two starts, or none where one is needed."""
+        """What the parameters and the inputs are only together: two starts, or none where one is needed; no noise."""
+        yield from check_sets(self.model["train_ds"], inputs)
         init, either = inputs.get("init", ()), "name a model to start from: init, or pretrained"
         if init and self.pretrained:
             problem = f"starts from two models: init {init[0]} and pretrained {self.pretrained}"

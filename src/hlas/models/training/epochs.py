@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from hlas.errors import UserError
 from hlas.models.training.batching import BatchSampler
+from hlas.models.training.optim_keys import MEASURED
 
 BY_US = "by hlas"  # a scheduler's interval that Lightning does not know, and so leaves alone
 
@@ -48,12 +48,8 @@ class EpochState(Callback):  # type: ignore[misc]  # lightning is untyped here
         if (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch:
             return  # what was measured last would count twice
         for config in trainer.lr_scheduler_configs:
-            if config.interval != BY_US:
-                continue
-            if config.monitor not in trainer.callback_metrics:
-                known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val_")))
-                raise UserError("model.optim.sched.monitor", f"'{config.monitor}' is not measured", f"one of: {known}")
-            config.scheduler.step(trainer.callback_metrics[config.monitor])
+            if config.interval == BY_US:
+                config.scheduler.step(trainer.callback_metrics[MEASURED[config.monitor]])
 
 
 class StopAfterSteps(Callback):  # type: ignore[misc]  # lightning is untyped here

@@ -5,10 +5,12 @@ NeMo passes over a key that it does not know, and Lightning fails on one in the 
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from hlas.errors import did_you_mean
+from hlas.errors import UserError, did_you_mean
+from hlas.models.augmentor import PERTURBATIONS, with_sets
 
 MODEL = (
     "ctc_reduction",
@@ -95,6 +97,12 @@ ELSEWHERE: Mapping[str, str] = {
     "trainer.logger": "see exp_manager.create_tensorboard_logger and its like",
     "trainer.precision": "it is a key of the stage itself, beside model and trainer",
 }
+PARTS: Mapping[str, str] = {  # that a model is built of, and a class of each
+    "preprocessor": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
+    "spec_augment": "nemo.collections.asr.modules.SpectrogramAugmentation",
+    "encoder": "nemo.collections.asr.modules.ConvASREncoder",
+    "decoder": "nemo.collections.asr.modules.ConvASRDecoder",
+}
 SIZES: Mapping[str, type[int] | type[float]] = {  # of a dataset, and the numbers that they are
     "batch_size": int,
     "batch_duration": float,
@@ -119,6 +127,26 @@ def check_keys(model: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
         check_dataset(f"model.{section}", model.get(section) or {})
     _check_sample_rates(model)
     check_trainer(trainer)
+
+
+def check_parts(model: Mapping[str, Any]) -> None:
+    """Raise ValueError naming the first part of the model that names no class: NeMo would take it for a whole model."""
+    for part, example in PARTS.items():
+        config = model.get(part)
+        if config is None:
+            continue
+        if not isinstance(config, dict):
+            raise ValueError(f"model.{part} is not a mapping of a class's arguments")
+        if "_target_" not in config:
+            raise ValueError(f"model.{part}._target_ is missing: the class that it is built of, e.g. {example}")
+
+
+def check_sets(train_ds: Mapping[str, Any], inputs: Collection[str]) -> Iterator[UserError]:
+    """What the augmentor and the stage's inputs of noise and rooms are only together, as a stage's check_inputs."""
+    try:
+        with_sets(train_ds, {name: Path(name) for name in PERTURBATIONS if name in inputs})
+    except UserError as error:
+        yield UserError(error.where.removeprefix("train: "), error.problem, error.fix)
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:

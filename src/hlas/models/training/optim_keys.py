@@ -48,6 +48,12 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], str]] = {  # one of these keys, and 
     "ExponentialLR": (("gamma",), "gamma: 0.95"),
     "CyclicLR": (("base_lr",), "base_lr: 0.0001 and max_lr: 0.01"),
 }
+MEASURED: Mapping[str, str] = {  # on dev, in every validation: what a plateau may be one of -> its name in the log
+    "val_loss": "val_loss",
+    "val_wer": "dev_wer",  # NeMo's own is a mean over the processes, and a Whisper has none
+    "dev_wer": "dev_wer",
+    "dev_cer": "dev_cer",
+}
 EXCLUSIVE = (
     ("warmup_steps", "warmup_ratio"),
     ("hold_steps", "hold_ratio"),
@@ -73,6 +79,8 @@ def check_optim(optim: Mapping[str, Any]) -> None:
     keys, example = NEEDED.get(schedule, ((), ""))
     if keys and all(sched.get(key) is None for key in keys):
         raise ValueError(f"{here}: {schedule} needs {' or '.join(keys)}, e.g. {example}")
+    if schedule == "ReduceLROnPlateau" and (monitor := str(sched["monitor"])) not in MEASURED:
+        raise ValueError(f"{here}.monitor: '{monitor}' is not measured on dev; {did_you_mean(monitor, MEASURED)}")
     for _, ratio in EXCLUSIVE:
         if not 0 <= (sched.get(ratio) or 0) <= 1:
             raise ValueError(f"{here}.{ratio} {sched[ratio]} is a share of the training, from 0 to 1")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 Monitor = Literal["val_wer", "val_loss"]  # NeMo's names of what is measured on dev
 
+MAX_SEED = 2**32 - 1  # of numpy's generators
 _KEPT_KWARGS = {"save_dir", "dir"}  # of a logger, which the stage decides
 
 
@@ -76,6 +77,12 @@ class Experiment:
                 raise ValueError(f"{logger}_logger_kwargs.{min(kept)}: the logger writes into the stage's own folder")
         if self.average_last and self.ema.enable:
             raise ValueError("average_last and ema.enable are two averages of the same weights: choose one")
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError where numpy cannot start from it, and Lightning would from 0 without a word."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed {seed} is not from 0 to {MAX_SEED}")
 
 
 HIDDEN = ("freq_masks", "rect_masks")  # of SpectrogramAugmentation: what masks bands of features
