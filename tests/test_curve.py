@@ -11,7 +11,7 @@ from hlas.decode.logprobs import read_log_probs
 from hlas.decode.tune import error_rates
 from hlas.models import logprobs_stage
 from hlas.models.training.samples import spread
-from hlas.models.training.throughput import Speed, speed
+from hlas.models.training.throughput import Speed, in_short, scalars, speed
 from hlas.report.provenance import read_curve
 from hlas.stage import Input, Summary
 from hlas.tokenizers import stage as tokenizer_stage
@@ -64,8 +64,22 @@ def test_tensorboard_has_the_curve_and_the_samples_and_nemo_counts_the_same_word
     for name, key in (("val_wer", "dev_wer"), ("dev_wer", "dev_wer"), ("dev_cer", "dev_cer"), ("val_loss", "dev_loss")):
         assert [e.value for e in events.Scalars(name)] == pytest.approx([r[key] for r in curve(folder)], abs=1e-5)
     (tag,) = (tag for tag in events.Tags()["tensors"] if tag.startswith("dev samples"))
+    assert [e.step for e in events.Tensors(tag)] == [e.step for e in events.Scalars("dev_wer")]
     assert len(events.Tensors(tag)) == 8
     assert "    cab\n" in events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+
+
+def test_tensorboard_has_how_fast_the_epochs_were(trained: tuple[Summary, Path]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events, rows = EventAccumulator(str(trained[1] / "tensorboard")).Reload(), curve(trained[1])
+    steps = [e.step for e in events.Scalars("dev_wer")]
+    waits = [row["batches"] * row["wait_s_per_step"] / row["train_seconds"] for row in rows]
+    assert [e.value for e in events.Scalars("wait_share")] == pytest.approx(waits, abs=1e-4)
+    for name in ("samples_per_s", "wait_s_per_step"):
+        assert [e.value for e in events.Scalars(name)] == pytest.approx([row[name] for row in rows], rel=1e-5)
+        assert [e.step for e in events.Scalars(name)] == steps
+    assert "gpu_memory_gib" not in events.Tags()["scalars"]  # there is none
 
 
 def test_a_line_says_how_fast_the_epoch_was(trained: tuple[Summary, Path]) -> None:
@@ -82,11 +96,16 @@ def test_a_line_says_how_fast_the_epoch_was(trained: tuple[Summary, Path]) -> No
     assert min(r["samples_per_s"] for r in rows) <= summary["samples_per_s"] <= max(r["samples_per_s"] for r in rows)
 
 
-def test_the_audio_counted_is_that_of_the_clips(lab: Lab) -> None:
+def test_the_audio_counted_is_that_of_the_clips_and_the_log_tells_the_speed(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     given = params(epochs=1)
     given.model["train_ds"].pop("augmentor", None)  # speed would change it
-    lab.train("train-audio", given, lab.tokenizer(tokenizer_stage.Params("char")))
+    with caplog.at_level("INFO", "hlas"):
+        lab.train("train-audio", given, lab.tokenizer(tokenizer_stage.Params("char")))
     (row,) = curve(lab.store / "train-audio")
+    (line,) = (message for message in caplog.messages if message.startswith("epoch 1 of 1"))
+    assert f"({row['seconds']:.1f} s; {row['samples_per_s']:.1f} samples/s, {speed([row]).wait_share:.1%}" in line
     clips = [json.loads(line) for line in lab.split("train").path.read_text(encoding="utf-8").splitlines()]
     audio_s = row["audio_s_per_s"] * row["train_seconds"]
     assert audio_s == pytest.approx(sum(clip["duration"] for clip in clips), rel=0.01)
@@ -127,3 +146,5 @@ def test_the_throughput_of_a_training() -> None:
     two = one | {"train_seconds": 30.0, "samples_per_s": 2.0, "gpu_memory_gib": 1.25}
     assert speed([one, two, {"epoch": 2}]) == Speed(5.0, 4 * 0.5 * 2 / 40, 1.5)
     assert speed([{"epoch": 0, "seconds": 3.0}]) == Speed(None, None, None)  # a line of an older version
+    assert in_short(one) == "8.0 samples/s, 20.0% of it waiting for data, 1.5 GiB of the GPU"
+    assert scalars(one) == {"samples_per_s": 8.0, "wait_s_per_step": 0.5, "wait_share": 0.2, "gpu_memory_gib": 1.5}

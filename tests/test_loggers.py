@@ -3,6 +3,7 @@
 import getpass
 import importlib
 import json
+import re
 import struct
 import sys
 from dataclasses import replace
@@ -16,8 +17,9 @@ from hlas.models.training import loggers
 from hlas.models.training.job import Fit
 from hlas.models.training.loggers import make_loggers
 from hlas.models.training.options import Experiment
+from hlas.models.training.throughput import scalars
 from hlas.tokenizers import stage as tokenizer_stage
-from train_kit import Lab, curve, fit_job, params
+from train_kit import Lab, curve, fit_job, killed_in, params
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +34,17 @@ def job(lab: Lab, folder: Path, **options: Any) -> Fit:
 
 def told(folder: Path) -> list[str]:
     """Files of the folder that hold a path, the user or the interpreter of this machine."""
-    secrets = [str(folder), str(Path.cwd()), sys.prefix, f"user_id: {getpass.getuser()}"]
+    secrets = [str(folder.parent), f"{Path.home()}/.", str(Path.cwd()), sys.prefix, f"user_id: {getpass.getuser()}"]
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
     return [path.name for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
+
+
+def samples(folder: Path) -> list[list[list[str]]]:
+    """What samples.jsonl has of each epoch: pairs of reference and heard."""
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = sorted({row["epoch"] for row in rows})
+    return [[[row["reference"], row["hypothesis"]] for row in rows if row["epoch"] == epoch] for epoch in epochs]
 
 
 def wandb_records(folder: Path) -> list[Any]:
@@ -78,8 +87,13 @@ def test_a_training_tells_weights_and_biases_its_curve_and_nothing_of_this_machi
     }
     assert config["seed"] == 3 and config["trainer"] == {"max_epochs": 2}
     logged = [{item.key or "/".join(item.nested_key): item.value_json for item in r.history.item} for r in records]
-    wers = [float(items["dev_wer"]) for items in logged if "dev_wer" in items]
-    assert wers == pytest.approx([row["dev_wer"] for row in curve(folder)], abs=1e-5)
+    for name in ("dev_wer", "samples_per_s", "wait_share"):
+        values = [float(items[name]) for items in logged if name in items]
+        assert values == pytest.approx([scalars(row).get(name, row.get(name)) for row in curve(folder)], rel=1e-6)
+    (files,) = (folder / "wandb").glob("offline-run-*/files")
+    paths = [json.loads(items["dev_samples/path"]) for items in logged if "dev_samples/path" in items]
+    pages = [re.findall("<td>([^<]*)", (files / path).read_text(encoding="utf-8")) for path in paths]
+    assert pages == [[text for pair in pairs for text in pair] for pairs in samples(folder)]
 
 
 def test_a_resumed_run_is_the_same_run(lab: Lab, tmp_path: Path) -> None:
@@ -121,18 +135,33 @@ def test_neither_is_imported_unless_switched_on(lab: Lab, tmp_path: Path, monkey
     assert Path(logger.log_dir) == tmp_path / "tensorboard"
 
 
-def test_mlflow_keeps_the_numbers_in_the_stage_without_paths(lab: Lab, tmp_path: Path) -> None:
+def test_a_training_tells_mlflow_its_curve_and_goes_on_with_the_same_run_in_a_folder_that_moved(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow is an extra: pip install -e '.[mlflow]' -c constraints.txt")
-    ids = []
-    for status in ("failed", "success"):
-        options = {"create_tensorboard_logger": False, "create_mlflow_logger": True}
-        (logger,) = make_loggers(job(lab, tmp_path, **options, mlflow_logger_kwargs={"experiment_name": "sorbian"}))
-        ids.append(logger.run_id)
-        logger.log_metrics({"dev_wer": 0.5}, step=len(ids))
-        logger.finalize(status)
-    assert ids[0] == ids[1]
-    assert told(tmp_path) == []
-    client = mlflow.tracking.MlflowClient((tmp_path / "mlruns").as_uri())
-    run = client.get_run(ids[0])
+    experiment = Experiment(create_mlflow_logger=True, mlflow_logger_kwargs={"experiment_name": "sorbian"})
+    given, tokenizer = replace(params(epochs=2), exp_manager=experiment), lab.tokenizer(tokenizer_stage.Params("char"))
+    with killed_in(2):
+        lab.train("train-broken", given, tokenizer)
+    folder = (lab.store / "train-broken").rename(lab.store / "train-mlflow")
+    assert told(folder / "mlruns") == []
+    cache = importlib.import_module("mlflow.tracking._tracking_service.utils")._artifact_repos_cache
+    cache.clear()  # of where a run's artefacts go; a new process has none
+    lab.train(folder.name, given, tokenizer)
+    assert not (lab.store / "train-broken").exists()
+    assert told(folder / "mlruns") == []
+
+    monkeypatch.chdir(folder)  # where `mlflow ui` is started
+    client = mlflow.tracking.MlflowClient((folder / "mlruns").as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("sorbian").experiment_id])
+    assert run.info.status == "FINISHED"
     assert run.data.params["trainer/max_epochs"] == "2"
-    assert [metric.step for metric in client.get_metric_history(ids[0], "dev_wer")] == [1, 2]
+    for name in ("dev_wer", "samples_per_s", "wait_share"):
+        values = {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}  # the last of a step
+        assert [*values] == [row["step"] - 1 for row in curve(folder)]
+        assert [*values.values()] == pytest.approx([scalars(row).get(name, row.get(name)) for row in curve(folder)])
+    texts = [item.path for item in client.list_artifacts(run.info.run_id, "dev_samples")]
+    assert texts == ["dev_samples/epoch_001.txt", "dev_samples/epoch_002.txt"]
+    for path, pairs in zip(texts, samples(folder), strict=True):
+        text = Path(client.download_artifacts(run.info.run_id, path)).read_text(encoding="utf-8")
+        assert text == "".join(f"{reference}\n{heard}\n\n" for reference, heard in pairs)

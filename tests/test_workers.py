@@ -3,14 +3,13 @@
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,16 @@ import yaml
 from hlas.errors import UserError
 from hlas.models.training import workers
 from hlas.models.training.workers import start_others, team
-from hlas.paths import project_root
 from hlas.plan import Planned, Selection, make_plan
 from hlas.ranks import Rank, first_host, launched
 from hlas.recipe import load_recipe
 from hlas.runner import run_recipe
 from hlas.store import is_done, partial, read_record
 from hlas.tokenizers import stage as tokenizer_stage
+from launch_kit import FOLDER, JOB, slurm
 from train_kit import Lab
 
-EPOCHS = 5
+EPOCHS = 12
 # nothing in it depends on chance, nor on the other utterances of a batch
 MODEL = f"""
 model:
@@ -95,14 +94,19 @@ def alone(recipe: Path) -> Planned:
 def start(recipe: Path, *arguments: str, by: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
     """`hlas run` as a person starts it, or as the command `by` does."""
     runs = ("--runs", str(recipe.parent / "runs"))
-    quiet = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL"}
-    return subprocess.Popen(
-        [*by, *HLAS, "run", str(recipe), *runs, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | quiet | environ,
-    )
+    return popen((*by, *HLAS, "run", str(recipe), *runs, *arguments), environ)
+
+
+def popen(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """A command whose output is read."""
+    own = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL", **environ}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own)
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -130,24 +134,53 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_two_processes_killed_and_resumed_give_the_weights_of_one(recipe: Path, alone: Planned) -> None:
-    """Rank 0 is killed in the third epoch: the other ends by itself. torchrun then goes on, in two processes again."""
-    two = planned(recipe, *TWO)
-    assert {change.rpartition(".")[2] for change in two.changes} == {"devices", "batch_size"}
-
-    process = start(recipe, *TWO)
+def say_until(process: subprocess.Popen[str], line: str) -> list[str]:
+    """What it says, up to a line that begins so."""
     assert process.stdout is not None
     said = []
-    for line in process.stdout:  # ends when nobody holds the pipe any more: then the other is gone, too
-        said.append(line)
-        if line.startswith("epoch 3 of"):
-            process.kill()
-    assert process.wait() == -signal.SIGKILL, "".join(said)
-    assert sum(line.startswith("epoch 1 of") for line in said) == 1  # only the first process speaks
-    assert (partial(two.folder) / "checkpoints" / "last.ckpt").is_file()
-    assert not is_done(two.folder)
+    for said_now in process.stdout:
+        said.append(said_now)
+        if said_now.startswith(line):
+            return said
+    raise AssertionError("".join(said))
 
-    said_then = finish(start(recipe, *TWO, "--only", "train", by=TORCHRUN))
+
+def job_told_to_end(recipe: Path, folder: Path) -> None:
+    """Two tasks of a SLURM job, which is told in the second epoch that its time is over."""
+    environ = {**slurm(folder), "MASTER_PORT": free_port(), "HLAS_VENV": sys.prefix}
+    script = ("bash", str(FOLDER / "train.sbatch"), str(recipe), "train", "--runs", str(recipe.parent / "runs"), *TWO)
+    job = popen(script, environ)
+    said = say_until(job, "epoch 1 of")
+    job.send_signal(signal.SIGUSR1)
+    rest, _ = job.communicate()
+    assert f"scontrol requeue {JOB}\n" in rest, "".join(said) + rest
+    assert "interrupted; the same command goes on from here" in rest
+    assert job.returncode == 0
+
+
+def test_two_processes_that_are_ended_and_resumed_give_the_weights_of_one(
+    recipe: Path, alone: Planned, tmp_path: Path
+) -> None:
+    """Told to end as a job of SLURM; then rank 0 is killed, and the other ends by itself; torchrun.sh goes on."""
+    two = planned(recipe, *TWO)
+    assert {change.rpartition(".")[2] for change in two.changes} == {"devices", "batch_size"}
+    last = partial(two.folder) / "checkpoints" / "last.ckpt"
+
+    job_told_to_end(recipe, tmp_path)
+    assert last.is_file()
+
+    process = start(recipe, *TWO)
+    said = say_until(process, "epoch 4 of")
+    process.kill()
+    assert process.stdout is not None
+    process.stdout.read()  # ends when nobody holds the pipe any more: then the other is gone, too
+    assert process.wait() == -signal.SIGKILL, "".join(said)
+    assert "goes on after epoch" in "".join(said)
+    assert sum(line.startswith("epoch 4 of") for line in said) == 1  # only the first process speaks
+    assert last.is_file() and not is_done(two.folder)
+
+    script = ("bash", str(FOLDER / "torchrun.sh"), str(recipe), "train", "--runs", str(recipe.parent / "runs"), *TWO)
+    said_then = finish(popen(script, {"GPUS": "2", "HLAS_VENV": sys.prefix}))
     assert "goes on after epoch" in said_then
     assert said_then.count("train: done in") == 1
     assert [read_record(p.folder).summary["processes"] for p in (alone, two)] == [1, 2]
@@ -168,10 +201,7 @@ def test_two_processes_killed_and_resumed_give_the_weights_of_one(recipe: Path, 
 def test_processes_that_find_the_model_made_leave(recipe: Path) -> None:
     """Started by torchrun, which holds the store, and with srun's variables, where the first process does."""
     assert finish(start(recipe, "--only", "train", by=TORCHRUN)).count("train: made already") == 1
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    task = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "MASTER_PORT": port}
+    task = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "MASTER_PORT": free_port()}
     processes = [start(recipe, "--only", "train", **task, SLURM_PROCID=str(rank)) for rank in (1, 0)]
     others, first = map(finish, processes)
     assert first.startswith("train: made already")
@@ -279,12 +309,3 @@ def test_a_first_process_that_hangs_as_another_died_is_ended(lab: Lab) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "error: train: process 2 of 2 failed with exit status 1\n  fix: " in done.stderr
-
-
-@pytest.mark.parametrize("name", ["train.sbatch", "torchrun.sh"])
-def test_launch_files_are_bash(name: str) -> None:
-    path = project_root() / "tools" / "slurm" / name
-    subprocess.run(["bash", "-n", str(path)], check=True)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", str(path)], check=True)
-    assert re.search(r"hlas run .*--only", path.read_text(encoding="utf-8"))

@@ -26,5 +26,6 @@ if [ "$nodes" -gt 1 ]; then
 fi
 
 # without restarts: the same command, started again, goes on from the last epoch
-exec .venv/bin/torchrun "${meeting[@]}" "--nnodes=$nodes" "--nproc-per-node=$gpus" --max-restarts=0 --no-python \
-  .venv/bin/hlas run "$recipe" --only "$stage" "$@"
+bin=${HLAS_VENV:-.venv}/bin
+exec "$bin/torchrun" "${meeting[@]}" "--nnodes=$nodes" "--nproc-per-node=$gpus" --max-restarts=0 --no-python \
+  "$bin/hlas" run "$recipe" --only "$stage" "$@"

@@ -1,4 +1,8 @@
-"""A Lightning callback that keeps the training curve: one line an epoch in curve.jsonl and in the log."""
+"""A Lightning callback that keeps the training curve: one line an epoch in curve.jsonl and in the log.
+
+Lightning sends the losses and dev rates to the loggers as the loop and the validation log them; what only this callback
+knows, how fast the epoch was, it logs itself.
+"""
 
 import json
 import logging
@@ -10,7 +14,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from hlas.files import write_json_lines
-from hlas.models.training.throughput import Throughput
+from hlas.models.training.throughput import Throughput, in_short, scalars
 
 
 class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
@@ -67,11 +71,13 @@ class Curve(Callback):  # type: ignore[misc]  # lightning is untyped here
         self.rows.append(row)
         if trainer.is_global_zero:
             write_json_lines(self.path, self.rows)
+        model.log_dict(scalars(row), rank_zero_only=True)  # summed up already: the same in all processes
         self.journal.info(
-            "epoch %d of %s: loss %s, dev loss %s, dev WER %s, CER %s (%.1f s)",
+            "epoch %d of %s: loss %s, dev loss %s, dev WER %s, CER %s (%.1f s; %s)",
             row["epoch"] + 1,
             trainer.max_epochs,
             *(row[name] for name in ("train_loss", "dev_loss", "dev_wer", "dev_cer", "seconds")),
+            in_short(row),
         )
 
 

@@ -7,9 +7,11 @@ signed-in W&B, gets the same numbers and no more.
 """
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogg
 from lightning.pytorch.utilities import rank_zero_only
 
 from hlas.errors import UserError
-from hlas.files import read_json, write_json
+from hlas.files import atomic_text, read_json, write_json
 from hlas.models.training.job import Job
 
 _PROJECT = "hlas"  # in W&B and MLflow, where the YAML names none
 _IDS = "checkpoints/logger_ids.json"  # a resumed training goes on with its runs; a finished one has none any more
+_ARTIFACTS = re.compile(r"(?m)^(artifact_(?:location|uri): ).*/mlruns/")  # of MLflow's file store
 
 
 def make_loggers(job: Job) -> list[Any]:
@@ -41,6 +44,25 @@ def make_loggers(job: Job) -> list[Any]:
         if rank_zero_only.rank == 0:
             _start(name, loggers[-1], job)
     return loggers
+
+
+def log_samples(loggers: Iterable[Any], pairs: Sequence[tuple[str, str]], epoch: int, step: int) -> None:
+    """Send each logger what some utterances are and what they were heard as: text, a table, a text artefact."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # indented lines are code in Markdown, which is how TensorBoard reads a text
+            text = "\n\n".join(f"    {reference}\n    {heard}" for reference, heard in pairs)
+            logger.experiment.add_text("dev samples: reference, heard", text, step)
+        elif isinstance(logger, WandbLogger):
+            from wandb import Html
+
+            # not log_text: its table is an artefact, whose record names a folder in the user's home
+            rows = "".join(f"<tr><td>{escape(reference)}<td>{escape(heard)}" for reference, heard in pairs)
+            page = f"<table><tr><th>reference<th>heard{rows}</table>"
+            logger.log_metrics({"dev_samples": Html(page, inject=False, data_is_not_path=True)}, step)
+        elif isinstance(logger, MLFlowLogger):
+            text = "".join(f"{reference}\n{heard}\n\n" for reference, heard in pairs)
+            logger.experiment.log_text(logger.run_id, text, f"dev_samples/epoch_{epoch + 1:03d}.txt")
 
 
 _INSTALL = {"wandb": "pip install wandb", "mlflow": "pip install -e '.[mlflow]' -c constraints.txt"}
@@ -111,9 +133,15 @@ class _Mlflow(MLFlowLogger):  # type: ignore[misc]  # lightning is untyped here
     def finalize(self, status: str) -> None:
         """Called by Lightning when the training ends, also by an error; `status`: 'success' or 'failed'."""
         super().finalize(status)
-        for path in (self.folder / "mlruns").rglob("meta.yaml") if rank_zero_only.rank == 0 else ():
-            text = path.read_text(encoding="utf-8").replace(self.folder.as_uri(), "file:.")
-            path.write_text(text, encoding="utf-8")
+        _place_store(self.folder, "file:.")
+
+
+def _place_store(folder: Path, base: str) -> None:
+    """Let the file store say that it lies in `base`: the client writes artefacts where its meta.yaml files say."""
+    for path in (folder / "mlruns").rglob("meta.yaml") if rank_zero_only.rank == 0 else ():
+        text = path.read_text(encoding="utf-8")
+        with atomic_text(path) as file:
+            file.write(_ARTIFACTS.sub(lambda match: f"{match[1]}{base}/mlruns/", text))
 
 
 def _mlflow(job: Job) -> Any:
@@ -124,6 +152,7 @@ def _mlflow(job: Job) -> Any:
     tags = {"mlflow.user": _PROJECT, "mlflow.source.name": _PROJECT, **given.pop("tags", {})}
     logger = _made("mlflow", _Mlflow, {"run_id": _ids(job).get("mlflow"), **given, "tags": tags})
     logger.folder = folder
+    _place_store(folder, folder.as_uri())  # an interrupted training left it without paths, or lay elsewhere
     return logger
 
 

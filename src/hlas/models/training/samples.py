@@ -1,4 +1,4 @@
-"""Lightning callback: what some dev utterances were heard as after each epoch, in samples.jsonl and TensorBoard."""
+"""Lightning callback: what some dev utterances were heard as after each epoch, in samples.jsonl and the loggers."""
 
 import random
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from hlas.files import write_json_lines
 from hlas.models.training.curve import read_rows
+from hlas.models.training.loggers import log_samples
 from hlas.models.training.validation import DevRates
 
 
@@ -40,11 +41,8 @@ class Samples(Callback):  # type: ignore[misc]  # lightning is untyped here
         ]
         self.rows = [row for row in self.rows if row["epoch"] != epoch] + own
         write_json_lines(self.path, self.rows)
-        # indented lines are code in Markdown, which is how TensorBoard reads a text
-        text = "\n\n".join(f"    {row['reference']}\n    {row['hypothesis']}" for row in own)
-        for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_text"):
-                logger.experiment.add_text("dev samples: reference, heard", text, trainer.global_step)
+        step = max(0, trainer.global_step - 1)  # as Lightning counts where it logs the epoch's numbers
+        log_samples(trainer.loggers, [(row["reference"], row["hypothesis"]) for row in own], epoch, step)
 
 
 def spread(lengths: Sequence[int], count: int, seed: int) -> list[int]:

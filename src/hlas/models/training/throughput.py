@@ -112,3 +112,17 @@ def speed(rows: Sequence[Mapping[str, Any]]) -> Speed:
         round(waited_s / sum(row["train_seconds"] for row in timed), 4) if timed else None,
         max(peaks, default=None),
     )
+
+
+def scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """What the loggers draw of an epoch's line: samples/s, the share and time of waiting, the GPU's memory if any."""
+    found = {name: row[name] for name in ("samples_per_s", "wait_s_per_step", "gpu_memory_gib")}
+    found["wait_share"] = speed([row]).wait_share
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def in_short(row: Mapping[str, Any]) -> str:
+    """The same for the log, in a few words."""
+    told = scalars(row)
+    text = f"{told['samples_per_s']:.1f} samples/s, {told.get('wait_share', 0):.1%} of it waiting for data"
+    return text + (f", {told['gpu_memory_gib']:.1f} GiB of the GPU" if "gpu_memory_gib" in told else "")
