@@ -93,7 +93,10 @@ KINDS: dict[str, Kind] = {
     "tokenizer": Kind(
         "hlas.tokenizers.stage",
         version=1,
-        reads={"text": Reads(("manifests.*",), "manifest", many=True)},
+        reads={
+            "text": Reads(("manifests.*",), "manifest", many=True, required=False),
+            "model": Reads(("train.model",), ".nemo file", required=False),  # whose labels are taken
+        },
     ),
     "train": Kind(
         "hlas.models.train_stage",
@@ -186,7 +189,7 @@ KINDS: dict[str, Kind] = {
     ),
     "report": Kind(
         "hlas.report.stage",
-        version=3,
+        version=4,
         reads={
             "systems": Reads(("decode", "rescore", "transcribe"), "", many=True),
             "baseline": Reads(("decode", "rescore", "transcribe"), "", required=False),

@@ -37,9 +37,23 @@ def train_sentencepiece(texts: Iterable[str], model_type: str, vocab_size: int, 
         )
     except (RuntimeError, OSError) as error:
         raise _explained(error, vocab_size) from error
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return write_sentencepiece(model.getvalue(), folder)
+
+
+def write_sentencepiece(model: bytes, folder: Path) -> tuple[str, ...]:
+    """Write a SentencePiece model's files into the folder; returns the pieces in id order.
+
+    Raises ValueError where the bytes are no such model.
+    """
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.load_from_serialized_proto(model)
+    except RuntimeError as error:
+        raise ValueError("not a SentencePiece model") from error
     pieces = tuple(processor.id_to_piece(i) for i in range(processor.get_piece_size()))
+    (folder / "tokenizer.model").write_bytes(model)
     with atomic_text(folder / "tokenizer.vocab") as file:
         file.writelines(f"{piece}\t{processor.get_score(i):.6g}\n" for i, piece in enumerate(pieces))
     with atomic_text(folder / "vocab.txt") as file:
