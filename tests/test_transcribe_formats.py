@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -23,15 +24,19 @@ from hlas.models.ctc_long import LongCtc, beam_search, cut_at_quiet, greedy_sear
 from hlas.models.recognise import _lm_search, find_audio, load_recogniser, transcribe_paths
 from hlas.models.subtitles import CAPTION_S, LINE_CHARS, LINES, captions, clock, group_words, srt, vtt
 from hlas.models.transcript_files import Named, as_csv, as_json, output_names, write_each, write_together
-from hlas.models.transcripts import Segment, Transcript
+from hlas.models.transcripts import DOUBTS, Decoding, Segment, Transcript
+from hlas.models.whisper_asr import Whisper
+from hlas.models.whisper_options import WhisperOptions
 from hlas.store import Record, Source, write_record
 
+pytest_plugins = ("whisper_kit",)
 GOLDEN = (
     Segment(0.0, 1.5, "Rock & roll <live>"),
     Segment(3661.0, 3663.9996, "one --> two"),
     Segment(3664.0, 3664.1, "short"),
     Segment(3664.6, 3668.6, "žadyn strach před žanej pjerowanej nocu a dołhimi linkami"),
 )
+DOUBTFUL = Decoding(1.0, -2.0, 3.0, 0.1, ("repetitive", "improbable"))
 
 
 def test_srt_golden():
@@ -256,6 +261,7 @@ def test_tables_and_texts(tmp_path):
     items = [
         Named("in/a.wav", Transcript((Segment(0.0, 1.0, "Ha, “ja”"), Segment(1.5, 2.0, 'a "b"')), 2.5, "cs")),
         Named("in/b.wav", Transcript((), 1.0)),
+        Named("in/c.wav", Transcript((), 2.0, "cs", (DOUBTFUL,))),
     ]
     assert json.loads(as_json(items)) == [
         {
@@ -263,17 +269,27 @@ def test_tables_and_texts(tmp_path):
             "duration": 2.5,
             "language": "cs",
             "text": 'Ha, “ja” a "b"',
+            "doubts": [],
             "segments": [{"start": 0.0, "end": 1.0, "text": "Ha, “ja”"}, {"start": 1.5, "end": 2.0, "text": 'a "b"'}],
         },
-        {"file": "in/b.wav", "duration": 1.0, "text": "", "segments": []},
+        {"file": "in/b.wav", "duration": 1.0, "text": "", "doubts": [], "segments": []},
+        {
+            "file": "in/c.wav",
+            "duration": 2.0,
+            "language": "cs",
+            "text": "",
+            "doubts": ["repetitive", "improbable"],
+            "segments": [],
+        },
     ]
     assert list(csv.reader(io.StringIO(as_csv(items)))) == [
-        ["file", "duration", "text"],
-        ["in/a.wav", "2.5", 'Ha, “ja” a "b"'],
-        ["in/b.wav", "1.0", ""],
+        ["file", "duration", "text", "doubts"],
+        ["in/a.wav", "2.5", 'Ha, “ja” a "b"', ""],
+        ["in/b.wav", "1.0", "", ""],
+        ["in/c.wav", "2.0", "", "repetitive improbable"],
     ]
     formats = ("txt", "srt", "vtt", "json", "csv")
-    for item, name in zip(items, ("a", "d/b"), strict=True):
+    for item, name in zip(items[:2], ("a", "d/b"), strict=True):
         write_each(tmp_path, name, formats, item.transcript)
     write_together(tmp_path, formats, items)
     written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
@@ -294,6 +310,28 @@ def recordings(tmp_path):
     (folder / "sub" / "three.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     (folder / "notes.txt").write_text("no audio")
     return folder
+
+
+@pytest.mark.parametrize(("loudness", "doubt"), [(0.1, "improbable"), (0.0, "silence")])
+def test_a_doubted_text_is_told_and_written(tiny, tmp_path, monkeypatch, caplog, loudness, doubt):
+    """Noise, whose texts are all improbable by the limit that is set; digital silence, which the VAD cuts out."""
+    soundfile.write(tmp_path / "a.wav", loudness * np.random.default_rng(0).standard_normal(16000), 16000)
+    options = WhisperOptions(
+        device="cpu",
+        beam_size=1,
+        temperatures=(0.0,),
+        compression_ratio_threshold=999,
+        log_prob_threshold=-0.001,
+        no_speech_threshold=1.0,
+        vad_filter=not loudness,
+    )
+    model = Whisper(tiny, options, "cs", 1)
+    monkeypatch.setattr("hlas.models.recognise.load_recogniser", lambda *_: model)
+    with caplog.at_level(logging.WARNING, "hlas"):
+        assert transcribe_paths([tmp_path], "whisper", None, ("json",), tmp_path / "out") == 0
+    (found,) = json.loads((tmp_path / "out" / "transcripts.json").read_text(encoding="utf-8"))
+    assert (found["doubts"], bool(found["text"])) == ([doubt], doubt != "silence")
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / 'a.wav'}: {DOUBTS[doubt]}"]
 
 
 def test_folders_are_searched_and_files_named_twice_are_taken_once(recordings):

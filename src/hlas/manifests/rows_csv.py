@@ -17,7 +17,8 @@ from hlas.manifests.rows import Hypothesis, Row
 TEXTS = ("text", "pred_text", "raw_text", "raw_pred_text")
 SCORES = ("logit_score", "lm_score")  # empty for systems without them
 OTHERS = tuple(f.name for f in fields(Row) if f.name not in ("duration", *TEXTS))
-COLUMNS = ("utterance", *TEXTS, "duration", *OTHERS, *SCORES)
+_VALUES = ("utterance", *TEXTS, "duration", *OTHERS, *SCORES)
+COLUMNS = (*_VALUES, "doubts")  # the doubts' names with a space between
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet skips white space before a formula
 
 
@@ -44,8 +45,8 @@ def hypotheses_csv(
         writer.writerow([*COLUMNS, *further])
 
         def write_line(h: Hypothesis, own: Mapping[str, float | int | None]) -> None:
-            cells = [getattr(h if hasattr(h, name) else h.row, name) for name in COLUMNS]
-            writer.writerow([*map(safe_cell, cells), *own.values()])
+            cells = [getattr(h if hasattr(h, name) else h.row, name) for name in _VALUES]
+            writer.writerow([*map(safe_cell, (*cells, " ".join(h.doubts))), *own.values()])
 
         yield write_line
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hlas.errors import UserError, UserErrors, did_you_mean
 from hlas.models.transcript_files import EACH, FORMATS, TOGETHER, Named, output_names, write_each, write_together
-from hlas.models.transcripts import Transcript
+from hlas.models.transcripts import DOUBTS, Transcript
 from hlas.models.whisper_options import WhisperOptions
 from hlas.parallel import default_workers
 from hlas.progress import track
@@ -65,6 +65,8 @@ def transcribe_paths(
         transcript = _heard(recogniser, file.path)
         if transcript is None:
             continue
+        if doubts := transcript.doubts:
+            LOG.warning("%s: %s", file.path, "; ".join(DOUBTS[name] for name in doubts))
         done.append(Named(str(file.path), transcript))
         if out is not None:
             write_each(out, name, formats, transcript)
@@ -178,7 +180,9 @@ _WITH_TIMES = WhisperOptions(timestamps="always")
 def _whisper(model: str, folder: Path | None, language: str, options: WhisperOptions = _WITH_TIMES) -> Recogniser:
     from hlas.models.whisper_asr import Whisper
     from hlas.models.whisper_folders import engine_folder
+    from hlas.models.whisper_languages import check_code
 
+    check_code(language, where="--language", change="name --language CODE, or leave it out: Whisper guesses")
     return Whisper(engine_folder(model, folder, options).folder, options, language, default_workers())
 
 

@@ -25,13 +25,17 @@ class Named:
 
 
 def as_json(items: Sequence[Named]) -> str:
-    """A list of {"file", "duration", "language", "text", "segments": [{"start", "end", "text"}]}; times in seconds."""
+    """A list of {"file", "duration", "language", "text", "doubts", "segments": [{"start", "end", "text"}]}.
+
+    Times are in seconds; the doubts are names of `DOUBTS`, none for a CTC model.
+    """
     data = [
         {
             "file": item.file,
             "duration": round(item.transcript.duration_s, 3),
             **({"language": item.transcript.language} if item.transcript.language else {}),
             "text": item.transcript.text,
+            "doubts": list(item.transcript.doubts),
             "segments": [{"start": s.start_s, "end": s.end_s, "text": s.text} for s in item.transcript.segments],
         }
         for item in items
@@ -40,13 +44,14 @@ def as_json(items: Sequence[Named]) -> str:
 
 
 def as_csv(items: Sequence[Named]) -> str:
-    """One line a recording: file, duration (s), text."""
+    """One line a recording: file, duration (s), text, doubts with a space between."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "duration", "text"))
-    writer.writerows(
-        (safe_cell(item.file), round(item.transcript.duration_s, 3), safe_cell(item.transcript.text)) for item in items
-    )
+    writer.writerow(("file", "duration", "text", "doubts"))
+    for item in items:
+        heard = item.transcript
+        cells = (item.file, round(heard.duration_s, 3), heard.text, " ".join(heard.doubts))
+        writer.writerow(map(safe_cell, cells))
     return text.getvalue()
 
 

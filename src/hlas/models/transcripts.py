@@ -24,7 +24,7 @@ class Decoding:
 
 
 DOUBTS = {
-    "silence": "taken for silence: no speech is likely and the text is not; the text was left out",
+    "silence": "taken for silence: nothing to hear, or no speech is likely and the text is not; no text was taken",
     "no_speech": "no speech is likely, yet the text is probable",
     "repetitive": "the text repeats itself, at every temperature",
     "improbable": "the text is improbable, at every temperature",

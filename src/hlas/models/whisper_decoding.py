@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STEP_FRAMES = 200  # cut windows are multiples of 2 s: few lengths, so that there are batches of one length
 _FORGET_ABOVE = 0.5  # a text drawn at a higher temperature is no context for the next window; OpenAI's limit
 _CONTEXT_TOKENS = 223  # of the text before; OpenAI's limit
+_NO_WINDOW = Decoding(0.0, 0.0, 0.0, 1.0, ("silence",))  # of a clip with nothing to hear: '' is certain
 
 
 @dataclass(slots=True)
@@ -62,13 +63,14 @@ def transcribe_all(
     """Transcribe clips of any length; `language`: Whisper's code, '' lets it guess for each.
 
     Every round decodes the next window of each recording, so that none waits for a long one. A text depends on the
-    clip alone as long as nothing is sampled; the samples depend on what was drawn before.
+    clip alone as long as nothing is sampled; the samples depend on what was drawn before. An empty clip, and one that
+    is all silence to the VAD, has no window: the doubt `silence`.
     """
     recordings, out = [], {}
     for number, clip in enumerate(clips):
         duration_s = len(clip) / SAMPLE_RATE_HZ
         if not len(clip):
-            out[number] = Transcript((), 0.0, language)
+            out[number] = Transcript((), 0.0, language, (_NO_WINDOW,))
         elif options.over_30_s == "reject" and duration_s > WINDOW_S:
             out[number] = Transcript((), duration_s, language, rejected=True)
         else:
@@ -80,7 +82,8 @@ def transcribe_all(
             decoder.decode(batch)
         waiting = [r for r in waiting if r.left > 0]
     for r in recordings:
-        out[r.number] = Transcript(tuple(r.segments), r.duration_s, r.language or language, tuple(r.decodings))
+        decodings = tuple(r.decodings) or (_NO_WINDOW,)
+        out[r.number] = Transcript(tuple(r.segments), r.duration_s, r.language, decodings)
     return [out[number] for number in range(len(clips))]
 
 

@@ -9,6 +9,7 @@ from hlas.manifests.text import Language
 from hlas.report.evaluate import SplitResult, SystemResult, pairs_in
 from hlas.report.facts import Facts, facts, flat, leaf
 from hlas.report.headline import caveats, points
+from hlas.report.hearing import hearing_caveats
 from hlas.report.provenance import Provenance, machine
 from hlas.report.significance import Comparison, describe_test
 from hlas.store import Record
@@ -112,6 +113,7 @@ def notes(report: Report) -> list[str]:
     """The caveats of the headline's split, and what was left out of the scoring."""
     out = [*report.warnings, *(warning for result in report.results for warning in result.warnings)]
     out += caveats(report.first)
+    out += hearing_caveats(report.first, report.language)
     for _, record in report.provenance.stages:
         out += _stage_notes(record)
     untuned = [i.name for i in report.first.systems if i.system.summary.get("weights_from") == "default"]

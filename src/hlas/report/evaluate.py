@@ -1,5 +1,6 @@
 """From loaded systems to numbers: scores, intervals, comparisons, oracle, breakdowns."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hlas.manifests.rows import Hypothesis, Row
+from hlas.models.transcripts import DOUBTS
 from hlas.report.breakdown import Analysis, OnlyRight, VocabularyRecall
 from hlas.report.confusions import confusions, only_right, right_words, vocabulary_recall, worst
 from hlas.report.dimensions import divisions
@@ -46,6 +48,17 @@ class SystemResult:
     nbest_depth: int  # longest n-best list; 0 without
     oov_share: float | None
 
+    @property
+    def doubts(self) -> dict[str, int]:
+        """Number of utterances by what the system itself holds against its text; in the order of `DOUBTS`."""
+        counts = Counter(doubt for h in self.hypotheses for doubt in h.doubts)
+        return {name: counts[name] for name in (*DOUBTS, *sorted(counts)) if counts[name]}
+
+    @property
+    def doubted(self) -> int:
+        """Number of utterances whose text the system doubts for any reason."""
+        return sum(bool(h.doubts) for h in self.hypotheses)
+
     def to_json(self, units: Units) -> dict[str, Any]:
         """The entry in metrics.json."""
         data = self.score.to_json() | {
@@ -59,7 +72,7 @@ class SystemResult:
             data |= {"oracle_wer": self.oracle_wer, "nbest_depth": self.nbest_depth}
         if self.oov_share is not None:
             data["oov_share"] = self.oov_share
-        return data
+        return data | self.system.told | {"doubts": self.doubts}
 
 
 @dataclass(frozen=True, slots=True)

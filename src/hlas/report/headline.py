@@ -106,7 +106,7 @@ def caveats(result: SplitResult) -> list[str]:
         verb, its = (
             ("rests on a pretrained model", "its") if len(pretrained) == 1 else ("rest on pretrained models", "their")
         )
-        out.append(f"{_list(pretrained)} {verb}: {its} training data may hold these clips.")
+        out.append(f"{listed(pretrained)} {verb}: {its} training data may hold these clips.")
     if result.split != "test":
         out.append(f"No system was scored on a test split; {result.split} may have served to tune them.")
     if result.units.kind == "utterance":
@@ -114,5 +114,6 @@ def caveats(result: SplitResult) -> list[str]:
     return out
 
 
-def _list(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,6 +1,7 @@
 """The report as Markdown: the same summary, tables and provenance as the page, without figures and the browser."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from hlas.report.breakdown import Breakdown, Confusion
 from hlas.report.content import (
@@ -19,8 +20,10 @@ from hlas.report.content import (
 )
 from hlas.report.evaluate import SplitResult
 from hlas.report.headline import headline, percent, points
+from hlas.report.hearing import HEARING_COLUMNS, hearing_note, hearing_rows
 from hlas.report.ladder import ladder
 from hlas.report.provenance import versions
+from hlas.report.spread import BINS, wer_shares
 
 _TUNING_ROWS = 8  # best points shown for each system; the page shows all
 _LISTED = 8  # confusions of a kind, utterances; metrics.json has more
@@ -40,9 +43,11 @@ def markdown(report: Report) -> str:
         ]
         blocks.append(_table(("system", *METRIC_COLUMNS), rows))
         blocks.append(_plain(table_note(report, result)))
+        if told := hearing_rows(result):
+            blocks += [_table(HEARING_COLUMNS, told), _plain(hearing_note(result))]
         if result.comparisons:
             blocks.append(_table(COMPARISON_COLUMNS, map(comparison_cells, result.comparisons)))
-    blocks += _groups(report.first) + _words(report.first) + _worst(report.first)
+    blocks += _spread(report.first) + _groups(report.first) + _words(report.first) + _worst(report.first)
     if tuned := _tuning(report):
         blocks += ["## Tuning of the beam search", tuned]
     if facts := stage_facts(report.provenance):
@@ -63,6 +68,14 @@ def _ladder(report: Report) -> str:
             [rung.label, percent(rung.wer), interval, "" if rung.oov_share is None else percent(rung.oov_share)]
         )
     return _table(("system", "WER", "95 % interval", "words unknown to the LM"), rows)
+
+
+def _spread(result: SplitResult) -> list[str]:
+    """The share of the utterances in each bin of their own WER, as the page's histograms show it."""
+    edges = BINS[:-1]
+    head = ("system", "0 %", *(f"> {low} to {high} %" for low, high in pairwise(edges)), f"> {edges[-1]} %")
+    rows = [[item.name, *(percent(share, 0) for share in wer_shares(item.score))] for item in result.systems]
+    return [f"## Share of the {result.split} utterances by their own WER", _table(head, rows)]
 
 
 def _groups(result: SplitResult) -> list[str]:

@@ -76,6 +76,16 @@ class System:
         return frozenset(found | ({self.tuned_on} if self.tuned_on else set()))
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What a Whisper was told; empty for other systems.
+
+        `told_language`: its code ('auto': Whisper guessed); `padding_s`: silence after a clip, None: windows of 30 s.
+        """
+        names = {"language": "told_language", "padding_s": "padding_s"}
+        heard_itself = self.record is not None and self.record.kind == "transcribe"
+        return {names[key]: self.summary[key] for key in names if key in self.summary} if heard_itself else {}
+
+    @property
     def pretrained(self) -> bool:
         """Whether it rests on a model that was trained elsewhere, so that its training data is not known here."""
         return any(_from_outside(record) for _, record in self.chain)

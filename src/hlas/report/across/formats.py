@@ -86,8 +86,9 @@ def _csv_line(result: SplitResult, item: SystemResult) -> dict[str, object]:
         "p_holm": comparison.p_holm if comparison else "",
         "mapsswe_p": comparison.mapsswe.p_value if comparison and comparison.mapsswe else "",
     }
-    raw = data.pop("raw") or {}
+    raw, doubts = data.pop("raw") or {}, data.pop("doubts")
     line |= {key: "" if value is None else value for key, value in data.items() if key not in ("wer_ci95", "raw_wer")}
+    line |= {f"doubts_{name}": count for name, count in doubts.items()}
     return line | {f"raw_{key}": value for key, value in raw.items()}
 
 

@@ -21,9 +21,10 @@ from hlas.report.page.bars import ladder_svg
 from hlas.report.page.browser_data import browser_data, cuts, link_bases, links, script_json, shown_order, shown_systems
 from hlas.report.page.clips import AudioMode, Clip, embedded_clips
 from hlas.report.page.heat_map import heat_map
-from hlas.report.page.histogram import histogram_svg, wer_shares
+from hlas.report.page.histogram import histogram_svg
 from hlas.report.page.tables import comparison_tables, metrics_tables, pairs
 from hlas.report.page.utterances import utterances_html
+from hlas.report.spread import wer_shares
 
 _STYLES = ("page.css", "figures.css", "browser.css")
 _SCRIPTS = ("dom.js", "grid.js", "selection.js", "player.js", "browser.js", "page.js")  # the last one starts it all

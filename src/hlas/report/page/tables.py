@@ -12,6 +12,7 @@ from hlas.report.content import (
     table_note,
 )
 from hlas.report.evaluate import SplitResult
+from hlas.report.hearing import HEARING_COLUMNS, hearing_note, hearing_rows
 from hlas.summary import duration
 
 
@@ -66,7 +67,20 @@ def metrics_tables(report: Report) -> str:
         best = result.systems.index(result.ranked[0])
         out.append(table(caption, head, rows, numbers=range(1, len(head)), style="wide metrics", best=best))
         out.append(f'<p class="caption">{escape(table_note(report, result))}</p>')
-    return "\n".join(out)
+        out.append(_hearing_table(result))
+    return "\n".join(filter(None, out))
+
+
+def _hearing_table(result: SplitResult) -> str:
+    """What each Whisper was told and doubts; '' where none is among the systems."""
+    rows = hearing_rows(result)
+    if not rows:
+        return ""
+    numbers = range(HEARING_COLUMNS.index("doubted texts"), len(HEARING_COLUMNS))
+    caption = f"{result.split}: what Whisper was told, and texts that it doubts itself"
+    note = hearing_note(result)
+    under = f'\n<p class="caption">{escape(note)}</p>' if note else ""
+    return table(caption, HEARING_COLUMNS, rows, numbers=numbers, style="wide hearing") + under
 
 
 def comparison_tables(report: Report) -> str:
