@@ -19,7 +19,7 @@ from hlas.models import finetune_stage, transcribe_stage
 from hlas.models.finetuning.options import Adapter, Lora, Model
 from hlas.models.whisper_sizes import SIZES, Size
 from hlas.stage import Input, Stage, Summary
-from train_kit import Lab, write_split
+from train_kit import Lab, curve, train_until_killed, write_split
 from whisper_kit import END, WIDTH
 
 LANGUAGE = Language("xx", "tones", tuple("abc"), whisper_code="cs")
@@ -27,9 +27,11 @@ WEIGHTS = "model.safetensors"
 SPACE = 220  # its token; that of '!' is 0, and the other visible characters follow
 LONGEST = 24  # tokens, prompt included, that the base writes before it ends
 SIZE = "mini"  # the tests' own, beside OpenAI's
+MINI = Size(2, WIDTH, 2)
 # windows of 2 s and of 4 s
 TRAIN = ["ab ca", "ba", "c ab ba ca ab", "bca a", "cab ba", "a b c", "ca ba ab ca bc", "abc"]
 DEV = ["ba ca", "abc", "ab ca bc ba ca"]
+NUMBERS = ("train_loss", "dev_loss", "dev_wer", "dev_cer")  # of a curve, without its times
 LORA = Adapter(Lora(r=4, alpha=8, dropout=0.0, target_modules=("q_proj", "v_proj", "fc1")))
 
 
@@ -117,8 +119,14 @@ def bench(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setenv("HLAS_WHISPER_HF_DIR", str(mini))
-        patch.setitem(SIZES, SIZE, Size(2, WIDTH, 2))
+        patch.setitem(SIZES, SIZE, MINI)
         yield Bench(make_tones(folder), mini)
+
+
+def tune_until_killed(bench: Bench, name: str, given: finetune_stage.Params, epoch: int, batch: int) -> None:
+    """Train from the base in a process of its own, which is killed as that batch of that epoch begins."""
+    SIZES[SIZE] = MINI
+    train_until_killed(bench, name, given, bench.base, epoch, batch)  # type: ignore[arg-type]  # trains as a Lab does
 
 
 def given(
@@ -157,6 +165,23 @@ def module(folder: Path, params: finetune_stage.Params) -> Any:
 def tensors(folder: Path) -> dict[str, Any]:
     """The weights in a folder of transformers."""
     return dict(load_file(folder / WEIGHTS))
+
+
+def changed(bench: Bench, name: str) -> set[str]:
+    """The tensors of the saved model that are not the base's."""
+    base, tuned = tensors(bench.base), tensors(bench.model(name))
+    assert base.keys() == tuned.keys()
+    return {key for key in base if not np.array_equal(base[key], tuned[key])}
+
+
+def numbers(bench: Bench, name: str) -> list[list[float]]:
+    """The curve without its times."""
+    return [[row[key] for key in NUMBERS] for row in curve(bench.lab.store / name)]
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether they are the same weights, to the last bit."""
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def logits(whisper: Any, seconds: float = 4.0) -> Any:

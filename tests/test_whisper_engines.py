@@ -1,4 +1,4 @@
-"""Whisper's two engines, windows, fallback and folders: on a tiny model of random weights, against plain references."""
+"""Whisper's two engines, options, folders and stage, on a tiny model of random weights."""
 
 import json
 import logging
@@ -6,28 +6,25 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hlas.errors import UserError
 from hlas.manifests.rows import Hypothesis, Row, read_hypotheses, write_rows
 from hlas.manifests.text import Language
 from hlas.models import whisper_weights as weights_module
-from hlas.models.transcribe_stage import Params, run
+from hlas.models.transcribe_stage import Params, _heard, run
 from hlas.models.transcripts import Decoding, Transcript
-from hlas.models.whisper_asr import Whisper
-from hlas.models.whisper_decoding import compression_ratio, transcribe_all, window_frames
-from hlas.models.whisper_engine import Drawn
+from hlas.models.whisper_asr import Heard, Whisper
 from hlas.models.whisper_file import check_bin, check_safetensors
 from hlas.models.whisper_folders import engine_folder, folder_kind
 from hlas.models.whisper_languages import CODES, nearest, told_language
 from hlas.models.whisper_options import WhisperOptions
-from hlas.models.whisper_segments import Piece, split_by_timestamps
 from hlas.stage import Input, Stage
+from whisper_kit import noise
 
 pytest_plugins = ("whisper_kit",)
 GREEDY = WhisperOptions(device="cpu", compute_type="float32", beam_size=1, temperatures=(0.0,), log_prob_threshold=-99)
@@ -46,10 +43,7 @@ print(torch.get_num_threads())
 Whisper(Path(sys.argv[1]), options, "", threads=3).transcribe(np.zeros(16000, dtype=np.float32))
 print(torch.get_num_threads())
 """
-
-
-def noise(seconds, seed=0):
-    return (0.1 * np.random.default_rng(seed).standard_normal(int(16000 * seconds))).astype(np.float32)
+CLIPS = [noise(seconds, i) for i, seconds in enumerate((1.0, 2.5, 1.4))]
 
 
 @pytest.fixture(scope="session")
@@ -75,18 +69,64 @@ def hear(both, clips, options, language="cs"):
 
 @pytest.mark.parametrize(
     "asked",
-    [{}, {"padding_s": 2.0}, {"timestamps": "always"}, {"no_repeat_ngram_size": 2}, {"repetition_penalty": 1.3}],
+    [
+        *({}, {"padding_s": 2.0}, {"timestamps": "always"}, {"no_repeat_ngram_size": 2}, {"repetition_penalty": 1.3}),
+        *({"beam_size": 4, "padding_s": 2.0}, {"beam_size": 3, "padding_s": 2.0, "timestamps": "always"}),
+    ],
 )
 def test_both_engines_say_the_same(both, asked):
-    clips = [noise(seconds, i) for i, seconds in enumerate((1.0, 2.5, 1.4))]
-    ours, theirs = hear(both, clips, replace(PLAIN, **asked))
+    ours, theirs = hear(both, CLIPS, replace(PLAIN, **asked))
     assert [t.segments for t in ours] == [t.segments for t in theirs]
     scores = {t.decodings[0].avg_logprob for t in ours}
-    assert len(scores) == len(clips)  # else the model hears nothing, and the test could not fail
+    assert len(scores) == len(CLIPS)  # else the model hears nothing, and the test could not fail
     for a, b in zip(ours, theirs, strict=True):
         for one, other in zip(a.decodings, b.decodings, strict=True):
             assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-3)
             assert one.no_speech_prob == pytest.approx(other.no_speech_prob, abs=1e-4)
+
+
+def test_either_engine_obeys_the_rules_against_repetition(both):
+    """Not only both alike, which they would be, too, if neither did."""
+    clips, short = CLIPS[:2], replace(PLAIN, padding_s=2.0)
+    rules = {"no_repeat_ngram_size": 2}, {"no_repeat_ngram_size": 1}, {"repetition_penalty": 1.3}
+    for plain, pairs, once, dear in zip(
+        hear(both, clips, short), *(hear(both, clips, replace(short, **rule)) for rule in rules), strict=True
+    ):
+        for before, *after in zip(plain, pairs, once, dear, strict=True):
+            assert before.text not in {heard.text for heard in after}
+        assert all(most(heard) > 1 for heard in plain)
+        assert all(most(heard) == 1 for heard in once)
+        assert sum(map(most, dear)) < sum(map(most, plain))
+
+
+def most(heard):
+    """How often a text has its most frequent word."""
+    return max(Counter(heard.text.split()).values())
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_transformers_runs_with_a_static_cache_and_fused_attention(tiny_hf, beam_size, monkeypatch):
+    from torch.nn import functional
+    from transformers import GenerationMixin, StaticCache
+
+    generate, attend, caches, fused = GenerationMixin.generate, functional.scaled_dot_product_attention, [], []
+
+    def spied(model, **given):
+        assert model.config._attn_implementation == "sdpa"
+        made = generate(model, **given)
+        caches.append(made.past_key_values.self_attention_cache)
+        return made
+
+    def counted(*args, **kwargs):
+        fused.append(1)
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(GenerationMixin, "generate", spied)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    options = replace(PLAIN, engine="transformers", beam_size=beam_size)
+    heard = Whisper(tiny_hf, options, "cs", 1).transcribe(CLIPS[0])
+    assert heard.text and caches and all(isinstance(cache, StaticCache) for cache in caches)
+    assert fused
 
 
 def test_both_engines_guess_the_same_language(both):
@@ -129,145 +169,6 @@ def test_clips_in_any_order_and_batch_have_the_same_texts(both):
     assert [t.text for t in together] == [t.text for t in alone] == [t.text for t in backwards[::-1]]
 
 
-# --- windows, fallback, doubts: an engine that says what it is told --------------------------------------------------
-
-
-class Scripted:
-    """An engine that answers with given texts and notes what it was asked."""
-
-    device, compute_type, mels, languages = "cpu", "float32", 80, ("cs", "pl")
-
-    def __init__(self, tokenizer, script):
-        self.tokenizer, self.script, self.asked = tokenizer, script, []
-
-    def encode(self, features):
-        return features
-
-    def pick(self, encoded, windows):
-        return encoded[list(windows)]
-
-    def guess(self, encoded):
-        return ["pl"] * len(encoded)
-
-    def draw(self, encoded, prompts, temperature):
-        self.asked.append((encoded.shape, [list(p) for p in prompts], temperature))
-        return [self.script(encoded.shape[2], prompt, temperature) for prompt in prompts]
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tiny):
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(tiny / "tokenizer.json"))
-
-
-def words(tokenizer, text):
-    return tuple(tokenizer.token_to_id(f"Ġw{word}") for word in text.split())
-
-
-def test_a_bad_text_is_drawn_anew_at_the_next_temperature_and_the_best_is_kept(tokenizer):
-    logprobs = {0.0: -3.0, 0.4: -1.5, 0.8: -2.0}
-    texts = {0.0: "300", 0.4: "301", 0.8: "302"}
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, texts[t]), logprobs[t], 0.0))
-    (heard,) = transcribe_all(engine, [noise(1.0)], WhisperOptions(temperatures=tuple(logprobs)), "cs")
-    assert [t for _, _, t in engine.asked] == [0.0, 0.4, 0.8]
-    assert heard.text == "w301" and heard.doubts == ("improbable",) and heard.decodings[0].temperature == 0.4
-    logprobs[0.4] = -0.5
-    engine.asked.clear()
-    (heard,) = transcribe_all(engine, [noise(1.0)], WhisperOptions(temperatures=tuple(logprobs)), "cs")
-    assert [t for _, _, t in engine.asked] == [0.0, 0.4] and heard.doubts == ()
-
-
-def test_repetition_and_silence_are_told(tokenizer):
-    loop = words(tokenizer, " ".join(["300"] * 60))
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(loop, -0.1, 0.9))
-    (heard,) = transcribe_all(engine, [noise(1.0)], WhisperOptions(temperatures=(0.0, 0.5)), "cs")
-    assert heard.doubts == ("no_speech", "repetitive") and heard.text
-    assert heard.decodings[0].compression_ratio > 2.4 and len(engine.asked) == 2
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, "300"), -2.0, 0.9))
-    (heard,) = transcribe_all(engine, [noise(1.0)], WhisperOptions(), "cs")
-    assert heard.doubts == ("silence",) and heard.text == "" and len(engine.asked) == 1
-
-
-def test_a_bad_text_of_a_cut_window_gets_a_whole_one(tokenizer):
-    def script(frames, prompt, temperature):
-        return Drawn(words(tokenizer, "301" if frames == 3000 else "300"), -0.1 if frames == 3000 else -2.0, 0.0)
-
-    engine = Scripted(tokenizer, script)
-    heard = transcribe_all(engine, [noise(1.0), noise(3.0)], WhisperOptions(padding_s=1.0), "cs")
-    assert [t.text for t in heard] == ["w301"] * 2 and not heard[0].doubts
-    assert [shape[2] for shape, _, _ in engine.asked] == [200, 3000, 400, 3000]
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, "300"), -0.1, 0.0))
-    transcribe_all(engine, [noise(1.0)], WhisperOptions(padding_s=1.0), "")
-    assert engine.asked[0][0][2] == 3000  # whole, where the language is guessed
-
-
-def test_the_prompt_names_language_task_and_the_text_before(tokenizer):
-    def ids(*names):
-        return [tokenizer.token_to_id(f"<|{name}|>") for name in names]
-
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, "300"), -0.1, 0.0))
-    transcribe_all(engine, [noise(1.0)], WhisperOptions(), "")
-    assert engine.asked[0][1] == [ids("startoftranscript", "pl", "transcribe", "notimestamps")]
-    engine.asked.clear()
-    transcribe_all(engine, [noise(40.0)], WhisperOptions(condition_on_previous_text=True), "cs")
-    asked = [prompts[0] for _, prompts, _ in engine.asked]
-    start = ids("startoftranscript", "cs", "transcribe")
-    assert asked == [start, [*ids("startofprev"), *words(tokenizer, "300"), *start]]
-
-
-def test_no_clip_waits_for_a_long_one(tokenizer):
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, "300"), -0.1, 0.0))
-    heard = transcribe_all(engine, [noise(70.0), *(noise(1.0, i) for i in range(3))], WhisperOptions(), "cs")
-    assert [len(t.segments) for t in heard] == [3, 1, 1, 1]
-    assert sorted(shape[0] for shape, _, _ in engine.asked) == [1, 1, 1, 3]
-    assert heard[0].segments[-1].end_s == 70.0
-
-
-def test_long_clips_are_rejected_where_that_is_asked_for(tokenizer):
-    engine = Scripted(tokenizer, lambda n, p, t: Drawn(words(tokenizer, "300"), -0.1, 0.0))
-    long, short = transcribe_all(engine, [noise(30.1), noise(30.0)], WhisperOptions(over_30_s="reject"), "cs")
-    assert (long.doubts, long.text, short.text) == (("over_30_s",), "", "w300")
-
-
-@given(st.integers(1, 3000), st.none() | st.floats(0, 30))
-def test_a_window_holds_its_clip_and_the_silence(frames, padding_s):
-    window = window_frames(frames, padding_s)
-    assert frames <= window <= 3000
-    assert window == 3000 or window >= frames + round(100 * padding_s)
-
-
-def test_compression_ratio_is_openais():
-    assert compression_ratio("") == 0
-    assert compression_ratio("la " * 200) > 2.4 > compression_ratio("The weather in London is very good today.")
-
-
-FIRST = 1000  # the token of time 0
-
-
-@pytest.mark.parametrize(
-    ("tokens", "pieces", "go_on_s"),
-    [
-        ((7, 8), [Piece(0.0, 9.0, (7, 8))], None),  # no times
-        ((1000, 7, 1050), [Piece(0.0, 1.0, (1000, 7, 1050))], None),  # one segment
-        # two, and the second has no end: heard again
-        ((1000, 7, 1050, 1060, 8), [Piece(0.0, 1.0, (1000, 7, 1050))], 1.0),
-        (
-            (1000, 7, 1050, 1060, 8, 1100),
-            [Piece(0.0, 1.0, (1000, 7, 1050)), Piece(1.2, 2.0, (1060, 8, 1100))],
-            None,
-        ),
-        ((1000, 1000, 7), [Piece(0.0, 0.0, (1000,))], None),  # would stand still
-    ],
-)
-def test_times_split_a_window(tokens, pieces, go_on_s):
-    found, at = split_by_timestamps(tokens, FIRST, 9.0)
-    assert ([(p.tokens, p.start_s, p.end_s) for p in found], at) == (
-        [(p.tokens, pytest.approx(p.start_s), pytest.approx(p.end_s)) for p in pieces],
-        None if go_on_s is None else pytest.approx(go_on_s),
-    )
-
-
 def test_silence_is_cut_out_and_the_times_are_those_of_the_recording(tiny, tmp_path):
     import soxr
 
@@ -279,8 +180,11 @@ def test_silence_is_cut_out_and_the_times_are_those_of_the_recording(tiny, tmp_p
     clip = np.concatenate([np.zeros(16000 * 5), speech]).astype(np.float32)
     heard = Whisper(tiny, replace(PLAIN, vad_filter=True), "cs", 1).transcribe(clip)
     assert heard.segments and heard.segments[0].start_s > 4.0
-    silent = Whisper(tiny, replace(PLAIN, vad_filter=True), "cs", 1).transcribe(np.zeros(32000, np.float32))
-    assert silent.text == "" and silent.duration_s == 2.0
+    clips = [np.zeros(32000, np.float32), np.zeros(0, np.float32)]
+    silent, empty = Whisper(tiny, replace(PLAIN, vad_filter=True), "cs", 1).transcribe_all(clips)
+    assert silent.text == empty.text == "" and (silent.duration_s, empty.duration_s) == (2.0, 0.0)
+    assert silent.doubts == empty.doubts == ("silence",)  # no window, and told all the same
+    assert heard.doubts == ()
 
 
 # --- options and languages -------------------------------------------------------------------------------------------
@@ -402,6 +306,19 @@ def test_doubts_are_counted_and_stand_beside_the_texts(tiny_hf, noises, tmp_path
         json.dumps(summary)
     assert found[1] == found[2]
     assert "6 clips: the text is improbable" in caplog.text
+
+
+def test_the_longest_clips_are_handed_out_first_and_each_text_goes_to_its_row():
+    rows = [Row(f"{i}.wav", duration_s, "w300") for i, duration_s in enumerate((1.0, 4.0, 2.0, 4.0, 3.0))]
+    handed = []
+
+    def transcriber(groups):
+        handed.extend([int(row.audio_filepath.removesuffix(".wav")) for row in group] for group in groups)
+        return [[Heard(Transcript((), row.duration), 0.0, 0.0) for row in group] for group in groups]
+
+    heard, busy = _heard(rows, transcriber, "test", 1, 2)
+    assert handed == [[1, 3], [4, 2], [0]]
+    assert [h.transcript.duration_s for h in heard] == [row.duration for row in rows] and busy == 1
 
 
 def test_doubts_are_read_as_they_were_written(tmp_path):

@@ -16,6 +16,11 @@ END = 50257  # token of the end of a text
 WORDS = 60  # that the tiny model can say
 
 
+def noise(seconds, seed=0):
+    """So many seconds of noise, (samples,), float32, 16 kHz."""
+    return (0.1 * np.random.default_rng(seed).standard_normal(int(16000 * seconds))).astype(np.float32)
+
+
 def write_tiny(folder):
     """Write a CTranslate2 folder of Whisper's form: one layer a side, random weights, a few words, the end of text."""
     from ctranslate2.specs import WhisperSpec

@@ -11,7 +11,13 @@ from hlas.commands.options import log_to_terminal
 def transcribe(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Audio files, or folders of them.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A .nemo file, a train stage's folder, or 'whisper-base'.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A .nemo file, a train or finetune stage's folder, 'whisper-SIZE' (tiny, base, …, large-v3-turbo), "
+            "or a folder of a Whisper (CTranslate2's or Hugging Face's form) or of a LoRA adapter for one.",
+        ),
     ],
     lm: Annotated[Path | None, typer.Option(help="An lm stage's folder: beam search with it.")] = None,
     format_: Annotated[

@@ -63,9 +63,9 @@ def run(params: Params, stage: Stage) -> Summary:
     processes = max(1, stage.workers // params.threads) if device == "cpu" else 1
     del whisper
     stage.log.info(
-        "%s: Whisper %s by %s hears %s as '%s', %s, %s, %d processes",
-        *(stage.name, params.model, params.engine, stage.need_language().name, code or "auto", device, compute_type),
-        processes,
+        "%s: Whisper %s (%s) by %s hears %s as '%s', %s, %s, %d processes",
+        *(stage.name, found.size, found.source, params.engine, stage.need_language().name, code or "auto"),
+        *(device, compute_type, processes),
     )
     timing, doubts, load_s = {}, {}, 0.0
     for split, path in inputs.items():

@@ -8,12 +8,13 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hlas.errors import UserError, did_you_mean
 from hlas.files import atomic_folder, read_json, sha256_file, write_json
+from hlas.models.whisper_file import config_shape, safetensors_shape
+from hlas.models.whisper_hashes import checked_sha256
 from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
-from hlas.models.whisper_sizes import SIZES
+from hlas.models.whisper_sizes import SIZES, folder_names, size_of
 from hlas.models.whisper_weights import JOINED, PACKAGES, whisper_weights
 
 LOG = logging.getLogger("hlas")
@@ -86,14 +87,14 @@ def _lacking(folder: Path) -> str:
 
 
 def _chosen(size: str, folder: Path, source: str) -> WhisperCheckpoint:
-    """Check that the config is of this size."""
-    config = read_json(folder / "config.json")
-    shape = SIZES[size]
-    wanted = {"d_model": shape.width, "encoder_layers": shape.layers, "num_mel_bins": shape.mels}
-    found: dict[str, Any] = {key: config.get(key) for key in wanted}
-    if found != wanted:
-        raise UserError(str(folder / "config.json"), f"{found}: not a Whisper {size}, which has {wanted}")
-    sha256 = sha256_file(folder / WEIGHTS)
+    """Check that config and weights are of this size, and the weights what they were when they were written."""
+    wanted = SIZES[size].shape
+    for name, shape in (("config.json", config_shape(folder)), (WEIGHTS, safetensors_shape(folder / WEIGHTS))):
+        if shape != wanted:
+            problem = f"a Whisper {size_of(shape)} ({shape}), not a Whisper {size}, which has {wanted}"
+            fix = f"let {FOLDER_VARIABLE} lead to a Whisper {size}, or set the size to the one that is there"
+            raise UserError(str(folder / name), problem, fix)
+    sha256 = checked_sha256(folder / WEIGHTS)
     LOG.info("Whisper %s for training: %s (%s), sha256 %s…", size, source, folder, sha256[:12])
     return WhisperCheckpoint(size, folder, source, sha256)
 
@@ -101,7 +102,7 @@ def _chosen(size: str, folder: Path, source: str) -> WhisperCheckpoint:
 def _on_this_machine(size: str) -> tuple[Path, str] | None:
     """The first that is there without a network."""
     if given := os.environ.get(FOLDER_VARIABLE):
-        for folder in (Path(given) / size, Path(given)):
+        for folder in (*(Path(given) / name for name in folder_names(size)), Path(given)):
             if _whole(folder):
                 return folder, FOLDER_VARIABLE
         LOG.warning("%s=%s: no Whisper %s there (%s)", FOLDER_VARIABLE, given, size, _lacking(Path(given)))
@@ -125,10 +126,11 @@ def _intact(folder: Path) -> bool:
     """Whether the folder is a finished conversion whose weights are still what was written."""
     if not _whole(folder) or not (folder / RECORD).is_file():
         return False
-    record = read_json(folder / RECORD)
-    return bool(
-        record.get("model.bin") == JOINED["model.bin"].sha256 and record.get(WEIGHTS) == sha256_file(folder / WEIGHTS)
-    )
+    try:
+        record = read_json(folder / RECORD)
+    except ValueError:
+        return False
+    return bool(record == {"model.bin": JOINED["model.bin"].sha256, WEIGHTS: sha256_file(folder / WEIGHTS)})
 
 
 def _from_ctranslate2(problems: list[str]) -> tuple[Path, str] | None:

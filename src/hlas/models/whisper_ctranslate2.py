@@ -121,7 +121,13 @@ def _load(folder: Path, device: str, compute_type: str, threads: int) -> Any:
     # process computes, another stage's training, keeps its number.
     with ThreadPoolExecutor(1) as loader:
         how = {"device": device, "compute_type": compute_type, "cpu_threads": threads}
-        loaded = loader.submit(faster_whisper.WhisperModel, str(folder), **how).result()
+        try:
+            loaded = loader.submit(faster_whisper.WhisperModel, str(folder), **how).result()
+        except Exception as error:  # tokenizers raises nothing more special for a file that it cannot read
+            if type(error) is not Exception:
+                raise
+            problem = f"damaged: {(str(error).splitlines() or [''])[0]}"
+            raise UserError(str(folder / "tokenizer.json"), problem, "fetch or convert the folder again") from error
     if device == "cuda":  # a lack of cuBLAS only shows at the first use
         loaded.encode(np.zeros((loaded.model.n_mels, WINDOW_FRAMES), dtype=np.float32))
     return loaded

@@ -1,25 +1,29 @@
-"""Whether a file of weights is whole, and of what size of model, without reading its numbers."""
+"""Whether the files of weights are whole, and of what size of model, without reading their numbers."""
 
 import json
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hlas.errors import UserError
+from hlas.files import read_json
+from hlas.models.whisper_sizes import Shape
 
-_LAYER = re.compile(r"encoder/layer_(\d+)/")
-_NORM = "encoder/layer_norm/gamma"
+_LAYER = re.compile(r"(?:^|\W)(encoder|decoder)[./]layer(?:_|s\.)(\d+)[./]")  # CTranslate2's name or transformers'
+_CONVOLUTION, _NORM, _EMBEDDINGS = "encoder/conv1/weight", "encoder/layer_norm/gamma", "decoder/embeddings/weight"
 _AGAIN = "fetch or convert it again"
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The encoder of a model."""
-
-    layers: int
-    width: int
+def check_ctranslate2(folder: Path) -> Shape:
+    """Check the files of a CTranslate2 folder against one another; UserError where one is cut off or no Whisper's."""
+    shape, wanted = check_bin(folder / "model.bin"), _bin_shapes(folder / "model.bin")[_EMBEDDINGS][0]
+    read_object(folder / "config.json")
+    for path in folder.glob("vocabulary.*"):  # CTranslate2 takes a short one, and the model for an English-only one
+        if (found := _entries(path)) < wanted:
+            raise UserError(str(path), f"damaged: {found} entries, and the model has {wanted} tokens", _AGAIN)
+    return shape
 
 
 def check_bin(path: Path) -> Shape:
@@ -27,20 +31,69 @@ def check_bin(path: Path) -> Shape:
 
     Raises UserError where the file ends before they do, or holds no Whisper.
     """
+    shapes = _bin_shapes(path)
+    return _shape(shapes, shapes[_CONVOLUTION])
+
+
+def _bin_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the variables by name."""
     try:
         with path.open("rb") as file:
             read_number(file, "I")  # version of the layout
             spec = read_text(file)
             read_number(file, "I")  # revision of the specification
             shapes = dict(_variable(file) for _ in range(read_number(file, "I")))
-            for _ in range(2 * read_number(file, "I")):  # second names of variables, in pairs
-                read_text(file)
-    except (struct.error, ValueError) as error:
+            for _ in range(read_number(file, "I")):  # second names of variables
+                alias, name = read_text(file), read_text(file)
+                shapes[alias] = shapes[name]
+    except (struct.error, ValueError, KeyError) as error:
         raise UserError(str(path), f"damaged: {error}; it has {path.stat().st_size} bytes", _AGAIN) from error
-    layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
-    if spec != "WhisperSpec" or _NORM not in shapes:
+    if spec != "WhisperSpec" or not {_CONVOLUTION, _NORM, _EMBEDDINGS} <= shapes.keys():
         raise UserError(str(path), f"a '{spec}', not a 'WhisperSpec'", "name the folder of a Whisper model")
-    return Shape(len(layers), shapes[_NORM][0])
+    return shapes
+
+
+def _shape(names: Iterable[str], convolution: Iterable[int]) -> Shape:
+    """The model's, from the names of its layers and the shape (width, mels, 3) of the encoder's first convolution."""
+    layers = {found.groups() for name in names if (found := _LAYER.search(name))}
+    width, mels, _ = convolution
+    sides = [side for side, _ in layers]
+    return Shape(sides.count("encoder"), width, mels, sides.count("decoder"))
+
+
+def _entries(path: Path) -> int:
+    """Number of a vocabulary's entries."""
+    if path.suffix == ".json":
+        return len(read_json_file(path))
+    lines = path.read_bytes().split(b"\n")
+    return len(lines) - (lines[-1] == b"")
+
+
+def read_json_file(path: Path) -> Any:
+    """The content of a JSON file that comes with weights. UserError where it is none."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(str(path), f"damaged, no JSON: {error}", _AGAIN) from error
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """The same where it must be an object."""
+    content = read_json_file(path)
+    if not isinstance(content, dict):
+        raise UserError(str(path), "damaged: no JSON object", _AGAIN)
+    return content
+
+
+def config_shape(folder: Path) -> Shape:
+    """What a Hugging Face folder's config.json says. UserError where it is cut off, or no Whisper's."""
+    path = folder / "config.json"
+    config = read_object(path)
+    keys = ("encoder_layers", "d_model", "num_mel_bins", "decoder_layers")
+    numbers = [number for key in keys if isinstance(number := config.get(key), int)]
+    if len(numbers) < len(keys):
+        raise UserError(str(path), "not the configuration of a Whisper of transformers", _AGAIN)
+    return Shape(*numbers)
 
 
 def read_number(file: BinaryIO, kind: str) -> int:
@@ -67,17 +120,28 @@ def _variable(file: BinaryIO) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise UserError where a safetensors file is not as long as its header says, or has no such header."""
+def check_safetensors(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of the tensors by name. UserError where the file is not as long as its header says, or has none."""
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(read_number(file, "Q")))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            length = read_number(file, "Q")
+            header = json.loads(file.read(length))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        wanted = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     except FileNotFoundError as error:
         raise UserError(str(path), "no such file", "name the folder that holds it") from error
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise UserError(str(path), "damaged: it does not begin as a safetensors file does", _AGAIN) from error
-    with path.open("rb") as file:
-        wanted = 8 + read_number(file, "Q") + max(ends, default=0)
     if path.stat().st_size != wanted:
         raise UserError(str(path), f"damaged: {path.stat().st_size} bytes of {wanted}", _AGAIN)
+    return shapes
+
+
+def safetensors_shape(path: Path) -> Shape:
+    """That of the weights in a Hugging Face folder. UserError where the file is not whole, or holds no Whisper."""
+    shapes = check_safetensors(path)
+    convolution = next((shape for name, shape in shapes.items() if name.endswith("encoder.conv1.weight")), ())
+    if len(convolution) != 3:
+        raise UserError(str(path), "not the weights of a Whisper", "name the folder of a Whisper model")
+    return _shape(shapes, convolution)

@@ -15,17 +15,16 @@ from hlas.errors import UserError
 from hlas.files import atomic_folder, sha256_file, sha256_json
 from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_checkpoint import WEIGHTS, whisper_checkpoint
-from hlas.models.whisper_file import check_bin, check_safetensors
+from hlas.models.whisper_file import check_ctranslate2, check_safetensors, config_shape
+from hlas.models.whisper_hashes import checked_sha256, intact, write_hashes
 from hlas.models.whisper_hub import own_cache
 from hlas.models.whisper_options import WhisperOptions
-from hlas.models.whisper_sizes import SIZES
+from hlas.models.whisper_sizes import SIZES, conversion_name, size_name, size_of
 from hlas.models.whisper_weights import FOLDER_VARIABLE, JOINED, is_model, whisper_weights
 
 LOG = logging.getLogger("hlas")
 ADAPTER_CONFIG = "adapter_config.json"
 _COPIED = ("tokenizer.json", "preprocessor_config.json")
-_TURBO = {"large-v3-turbo": "turbo"}  # the size's name -> the name of its CTranslate2 conversion
-_TURBO_SIZE = {"turbo": "large-v3-turbo"}
 Kind = Literal["ctranslate2", "hugging_face", "adapter"]
 
 
@@ -36,6 +35,7 @@ class Found:
     folder: Path
     source: str  # for the record, without a path of this machine
     sha256: str  # of the weights as they were named, before any conversion
+    size: str  # its name, or what the model is made of where it is none of OpenAI's sizes
 
 
 def folder_kind(folder: Path) -> Kind:
@@ -67,8 +67,8 @@ def engine_folder(model: str, given: Path | None, options: WhisperOptions, sourc
                 "a CTranslate2 folder, which the transformers engine cannot run",
                 "set engine: faster-whisper, or name the Hugging Face folder that it was converted from",
             )
-        check_bin(given / "model.bin")
-        return Found(given, source, sha256_file(given / "model.bin"))
+        shape = check_ctranslate2(given)
+        return Found(given, source, checked_sha256(given / "model.bin"), size_of(shape))
     if kind == "adapter":
         return _engines_own(_merged(given), f"{source}, merged", options)
     check_safetensors(given / WEIGHTS)
@@ -77,36 +77,42 @@ def engine_folder(model: str, given: Path | None, options: WhisperOptions, sourc
 
 def _engines_own(folder: Path, source: str, options: WhisperOptions) -> Found:
     """A Hugging Face folder in the form that the engine loads."""
+    size, sha256 = size_of(config_shape(folder)), checked_sha256(folder / WEIGHTS)
     own = folder if options.engine == "transformers" else _converted(folder)
-    return Found(own, source, sha256_file(folder / WEIGHTS))
+    return Found(own, source, sha256, size)
 
 
 def _merged(adapter: Path) -> Path:
-    """The Hugging Face form of an adapter on its base, kept in hlas's cache under the hash of the adapter's files."""
+    """The Hugging Face form of an adapter on its base, kept in hlas's cache under the hash of the adapter's files.
+
+    Like a conversion it is made anew where it is no more what was written.
+    """
     from hlas.models.finetuning.saving import save_whole
     from hlas.models.finetuning.start import load, on_base
 
     found = on_base(adapter, "")  # also checks that it is this base's
     names = [found.sha256, *(_digest(folder) for folder in found.below)]
     target = own_cache(f"whisper-merged-{sha256_json(names)[:16]}")
-    if not target.is_dir():
+    if not intact(target):
         LOG.info("Whisper: merging the adapter in %s into its base, once", adapter)
-        with atomic_folder(target, Path.is_dir) as partial:
+        with atomic_folder(target, intact) as partial:
             save_whole(load(found), partial, found.folder)
+            write_hashes(partial)
     return target
 
 
 def _by_name(model: str, options: WhisperOptions) -> Found:
     if options.engine == "transformers":
-        checkpoint = whisper_checkpoint(_TURBO_SIZE.get(model, model))
-        check_safetensors(checkpoint.folder / WEIGHTS)
-        return Found(checkpoint.folder, checkpoint.source, checkpoint.sha256)
-    weights = whisper_weights(_TURBO.get(model, model))
-    shape = check_bin(weights.folder / "model.bin")
-    size = SIZES.get(model)
-    if size is not None and (shape.layers, shape.width) != (size.layers, size.width):
+        checkpoint = whisper_checkpoint(size_name(model))
+        return Found(checkpoint.folder, checkpoint.source, checkpoint.sha256, checkpoint.size)
+    weights = whisper_weights(conversion_name(model))
+    shape = check_ctranslate2(weights.folder)
+    size = SIZES.get(size_name(model))
+    if size is not None and shape != size.shape:
         problem = (
-            f"holds a Whisper of {shape.layers} layers of {shape.width}; {model} has {size.layers} of {size.width}"
+            f"holds a Whisper of {shape.layers} layers of {shape.width}; {model} has {size.layers} of {size.width} "
+            f"(decoder layers: {shape.decoder_layers} there, {size.shape.decoder_layers} wanted; "
+            f"mel bands: {shape.mels} there, {size.mels} wanted)"
         )
         fix = f"let {FOLDER_VARIABLE} lead to {model}, or set model: to the size that is there"
         raise UserError(str(weights.folder), problem, fix)
@@ -115,7 +121,7 @@ def _by_name(model: str, options: WhisperOptions) -> Found:
     if pinned and weights.sha256 != known:
         problem = f"its model.bin has the SHA-256 {weights.sha256}, expected {known}: it is damaged or was exchanged"
         raise UserError(str(weights.folder), problem, "delete the folder, and it is fetched again")
-    return Found(weights.folder, weights.source, weights.sha256)
+    return Found(weights.folder, weights.source, weights.sha256, size_of(shape))
 
 
 def _digest(folder: Path) -> str:
@@ -127,9 +133,10 @@ def _digest(folder: Path) -> str:
 def _converted(folder: Path) -> Path:
     """The CTranslate2 form of a Hugging Face folder, kept in hlas's cache under the hash of its files."""
     target = own_cache(f"whisper-ct2-{_digest(folder)}")
-    if not target.is_dir():
-        with atomic_folder(target, Path.is_dir) as partial:
+    if not intact(target):
+        with atomic_folder(target, intact) as partial:
             _convert(folder, partial)
+            write_hashes(partial)
     return target
 
 

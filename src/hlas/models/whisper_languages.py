@@ -84,16 +84,23 @@ def nearest(code: str) -> tuple[str, ...]:
     return tuple(difflib.get_close_matches(base, CODES, n=NEAREST, cutoff=0.5))
 
 
-def check_code(code: str, known: tuple[str, ...] = CODES, where: str = "") -> None:
-    """Raise UserError where a code ('' = Whisper guesses) is none of those the model knows, and name the nearest."""
+_CHANGE = (
+    "set `whisper: {code: …}` in the language's YAML, or `language: …` on the stage ('auto': it guesses); "
+    "`hlas transcribe` takes --language CODE"
+)
+
+
+def check_code(code: str, known: tuple[str, ...] = CODES, where: str = "", change: str = _CHANGE) -> None:
+    """Raise UserError where a code ('' = Whisper guesses) is none of those the model knows, and name the nearest.
+
+    `change` says where the code came from and can be changed.
+    """
     if not code or code in known:
         return
     near = [c for c in nearest(code) if c in known]
     says = f"the nearest that it knows: {', '.join(near)}" if near else "it knows: " + ", ".join(known)
-    fix = (
-        f"set `whisper: {{code: …}}` in the language's YAML, or `language: …` on the stage ('auto': it guesses); {says}"
-    )
-    raise UserError(where or f"Whisper language '{code}'", f"Whisper does not know the language '{code}'", fix)
+    problem = f"Whisper does not know the language '{code}'"
+    raise UserError(where or f"Whisper language '{code}'", problem, f"{change}; {says}")
 
 
 def unknown_code(code: str) -> str:

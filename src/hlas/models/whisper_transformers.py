@@ -4,8 +4,10 @@
 whisper_decoding, as for the other engine, so that the two differ in nothing but their arithmetic.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,8 +112,14 @@ class TransformersEngine:
     def _draw(self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], temperature: float) -> list[Drawn]:
         options, asked = self._options, torch.tensor([list(prompt) for prompt in prompts], device=self._model.device)
         sampled = temperature > 0
-        samples = options.best_of if sampled else 1
-        logprobs = _LogProbs(self._end)
+        drawn = options.best_of if sampled else options.beam_size  # texts of a window
+        search: dict[str, Any] = {"do_sample": sampled}
+        logprobs: _LogProbs | _BeamLogProbs = _LogProbs(self._end)
+        if sampled:
+            search["top_k"] = 0  # draw from all tokens
+        elif drawn > 1:  # until so many texts have ended, as in OpenAI's program and in CTranslate2
+            search |= {"num_beams": drawn, "early_stopping": True}
+            logprobs = _BeamLogProbs(self._end, drawn)
         made: Any = GenerationMixin.generate(
             self._model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
@@ -124,37 +132,26 @@ class TransformersEngine:
                 bos_token_id=self._end,
                 decoder_start_token_id=int(asked[0, 0]),
                 max_new_tokens=text_room(asked.shape[1]),
-                num_beams=1 if sampled else options.beam_size,
-                do_sample=sampled,
-                **({"top_k": 0} if sampled else {}),  # draw from all tokens
-                num_return_sequences=samples,
+                num_return_sequences=drawn,
                 cache_implementation="static",
                 return_dict_in_generate=True,
                 output_scores=False,
+                **search,
             ),
         )
         silence = self._no_speech(encoded)
-        beams = not sampled and options.beam_size > 1
-        means = None if beams else logprobs.means(made.sequences, asked.shape[1]).tolist()
+        sums = logprobs.sums(made.sequences, asked.shape[1]).tolist()
+        rows = made.sequences[:, asked.shape[1] :].tolist()
+        texts = [tuple(takewhile(lambda token: token != self._end, row)) for row in rows]
         out = []
         for window in range(len(encoded)):
-            of_it = range(window * samples, (window + 1) * samples)
-            best = max(of_it, key=lambda row: means[row] if means else 0.0)
-            tokens = made.sequences[best, asked.shape[1] :].tolist()
-            ended = self._end in tokens
-            tokens = tokens[: tokens.index(self._end)] if ended else tokens
-            mean = means[best] if means else self._mean(encoded[window], prompts[window], tokens, ended)
-            out.append(Drawn(tuple(tokens), mean, silence[window]))
+            of_it = range(window * drawn, (window + 1) * drawn)
+            # the end counts for the sum and not for the length, as in OpenAI's program and in CTranslate2
+            best = max(of_it, key=lambda row: sums[row] / len(texts[row]) if texts[row] else -math.inf)
+            out.append(Drawn(texts[best], sums[best] / (len(texts[best]) + 1), silence[window]))
         return out
 
-    def _mean(self, encoded: torch.Tensor, prompt: Sequence[int], tokens: Sequence[int], ended: bool) -> float:
-        """Mean log probability a token, heard once more: a beam search would have to keep all its steps' scores."""
-        ids = torch.tensor([[*prompt, *tokens, *([self._end] if ended else [])]], device=self._model.device)
-        logits = self._logits(encoded[None], ids[:, :-1])[0, len(prompt) - 1 :]
-        chosen = logits.log_softmax(dim=-1).gather(1, ids[0, len(prompt) :, None])
-        return float(chosen.sum()) / (len(tokens) + 1)
-
-    def _rules(self, prompt: Sequence[int], temperature: float, logprobs: "_LogProbs") -> list[LogitsProcessor]:
+    def _rules(self, prompt: Sequence[int], temperature: float, logprobs: LogitsProcessor) -> list[LogitsProcessor]:
         """What a token must obey, in the order in which CTranslate2 applies it."""
         options, length = self._options, len(prompt)
         rules: list[LogitsProcessor] = []
@@ -211,11 +208,11 @@ class _LogProbs(LogitsProcessor):  # type: ignore[misc]  # transformers has no t
         self._last = scores.float().log_softmax(dim=-1)
         return scores
 
-    def means(self, sequences: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
-        """Mean log probability a token of the finished sequences, (rows,); the end counts, as in OpenAI's program."""
+    def sums(self, sequences: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+        """Of the finished sequences (rows, prompt and text), (rows,); the end counts."""
         self._add(sequences)
         assert self._sum is not None
-        return self._sum / ((sequences[:, prompt_tokens:] != self._end).sum(dim=1) + 1)
+        return self._sum
 
     def _add(self, ids: torch.Tensor) -> None:
         if self._last is None:
@@ -223,6 +220,49 @@ class _LogProbs(LogitsProcessor):  # type: ignore[misc]  # transformers has no t
         chosen = self._last.gather(1, ids[:, -1:])[:, 0]
         # after its end a row is filled up
         self._sum = chosen if self._sum is None else self._sum + chosen.where(ids[:, -2] != self._end, 0.0)
+
+
+class _BeamLogProbs(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
+    """The same in a beam search, whose rows change places; its scores are normalised anew, as the rules need it."""
+
+    def __init__(self, end: int, beams: int) -> None:
+        self._end, self._beams = end, beams
+        self._last = torch.zeros(0)  # (rows, vocabulary), of the step before
+        # of each step: rows (rows, tokens), their log probability and that of the end after it, both (rows,)
+        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Normalise the scores (rows, vocabulary)."""
+        scores = scores.float().log_softmax(dim=-1)
+        sums = self._followed(input_ids) if self._steps else torch.zeros_like(scores[:, 0])
+        self._steps.append((input_ids, sums, sums + scores[:, self._end]))
+        self._last = scores
+        return scores
+
+    def sums(self, sequences: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+        """Of the finished sequences (rows, prompt and text), (rows,); the end counts."""
+        lengths = (sequences[:, prompt_tokens:] != self._end).sum(dim=1).tolist()
+        found = []
+        for row, length in enumerate(lengths):
+            if length == len(self._steps):  # cut off after the last step
+                found.append(self._followed(sequences)[row])
+            else:
+                before, _, ended = self._steps[length]
+                found.append(ended[self._parents(sequences[:, : before.shape[1]], before)[row]])
+        return torch.stack(found)
+
+    def _followed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (rows,) of rows that are each a row of the last step and a token."""
+        before, sums, _ = self._steps[-1]
+        parents = self._parents(ids[:, :-1], before)
+        return sums[parents] + self._last[parents].gather(1, ids[:, -1:])[:, 0]
+
+    def _parents(self, ids: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        """For each row (rows,) the row that is the same among those of its window."""
+        ours, theirs = (x.unflatten(0, (-1, self._beams)) for x in (ids, among))
+        same = (ours[:, :, None] == theirs[:, None]).all(dim=-1)  # (windows, beams, beams)
+        first = torch.arange(0, len(ids), self._beams, device=ids.device)
+        return (same.int().argmax(dim=-1) + first[:, None]).flatten()
 
 
 class _NoRepeat(LogitsProcessor):  # type: ignore[misc]  # transformers has no types

@@ -17,8 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hlas.errors import UserError, did_you_mean
-from hlas.files import atomic_folder, sha256_file
+from hlas.files import atomic_folder
+from hlas.models.whisper_hashes import checked_sha256
 from hlas.models.whisper_hub import from_hub, hub_snapshot, own_cache
+from hlas.models.whisper_sizes import folder_names
 
 LOG = logging.getLogger("hlas")
 FOLDER_VARIABLE = "HLAS_WHISPER_DIR"  # a model's folder, or a folder of folders named after the models
@@ -152,17 +154,18 @@ def _lacking(folder: Path) -> str:
 
 
 def _chosen(model: str, found: _Found) -> WhisperWeights:
-    sha256 = sha256_file(found.folder / "model.bin")
+    sha256 = checked_sha256(found.folder / "model.bin")
     LOG.info("Whisper %s: %s (%s), sha256 %s…", model, found.source, found.folder, sha256[:12])
     if model == "base" and sha256 != JOINED["model.bin"].sha256:
-        LOG.warning("these are not the weights of %s: another conversion, or another model", HUB_REPOSITORIES["base"])
+        expected = HUB_REPOSITORIES["base"]
+        LOG.warning("these are not the weights of %s: another conversion, another model, or damaged", expected)
     return WhisperWeights(model, found.folder, found.source, sha256)
 
 
 def _on_this_machine(model: str, repository: str) -> _Found | None:
     """The first that is there without a network."""
     if given := os.environ.get(FOLDER_VARIABLE):
-        for folder in (Path(given) / model, Path(given)):
+        for folder in (*(Path(given) / name for name in folder_names(model)), Path(given)):
             if is_model(folder):
                 return _Found(folder, FOLDER_VARIABLE)
         LOG.warning("%s=%s: no Whisper %s there (%s)", FOLDER_VARIABLE, given, model, _lacking(Path(given)))

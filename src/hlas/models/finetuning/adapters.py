@@ -1,7 +1,8 @@
 """LoRA adapters by peft: put into a Whisper, saved alone or merged into its weights, found again on their base.
 
-A folder of an adapter is peft's own (adapter_config.json, adapter_model.safetensors) with base.json beside: the size
-and the hash of the weights that it belongs to, and the adapters (`below/1` …) that are merged into those before it.
+A folder of an adapter is peft's own (adapter_config.json, adapter_model.safetensors) with sha256.json beside, the hash
+of its weights, and base.json: the size and the hash of the weights that it belongs to, and the number of the adapters
+(`below/1` …) that are merged into those before it.
 """
 
 import shutil
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hlas.errors import UserError
-from hlas.files import read_json, write_json
+from hlas.files import write_json
 from hlas.models.finetuning.options import Lora
 from hlas.models.freezing import Freeze, frozen_modules
-from hlas.models.whisper_file import check_safetensors
+from hlas.models.whisper_file import check_safetensors, read_object
+from hlas.models.whisper_hashes import checked_sha256, write_hashes
+from hlas.models.whisper_sizes import SIZES
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -62,31 +65,46 @@ def save_adapter(adapted: Any, folder: Path, base: Base, below: Sequence[Path]) 
         target.mkdir(parents=True)
         for name in (CONFIG, WEIGHTS):
             shutil.copyfile(earlier / name, target / name)
+        write_hashes(target, [WEIGHTS])
+    write_hashes(folder, [WEIGHTS])
     write_json(folder / BASE, {"size": base.size, "sha256": base.sha256, "below": len(below)})
 
 
 def base_of(folder: Path) -> Base:
-    """What the adapter in a folder belongs to. UserError where that cannot be told, or it is no LoRA."""
-    try:
-        if (folder / BASE).is_file():
-            record = read_json(folder / BASE)
-            return Base(str(record["size"]), str(record["sha256"]))
-        config = read_json(folder / CONFIG)
-        named = str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(str(folder), f"an adapter that does not say its base: {error}", "save it again") from error
+    """What the adapter in a folder belongs to. UserError where that cannot be told, or it is no LoRA for a size."""
+    if (record := _record(folder)) is not None:
+        return record[0]
+    config = read_object(folder / CONFIG)
+    named = config.get("base_model_name_or_path")
+    if not named:
+        raise UserError(str(folder), f"an adapter that does not say its base in its {CONFIG}", "save it again")
     if (kind := config.get("peft_type")) != "LORA":
         raise UserError(str(folder), f"an adapter of the kind {kind}", "merge it into its base with its own program")
-    if not named.startswith(_HUB):
-        problem = f"an adapter for '{named}', which is no Whisper of OpenAI's"
-        raise UserError(str(folder), problem, "merge it into its base, and name the folder of the whole model")
-    return Base(named.removeprefix(_HUB))
+    size = str(named).removeprefix(_HUB)
+    if size == str(named) or size not in SIZES:
+        what = "no Whisper of OpenAI's" if size == str(named) else f"no size that hlas has ({', '.join(SIZES)})"
+        fix = "merge it into its base, and name the folder of the whole model"
+        raise UserError(str(folder), f"an adapter for '{named}', which is {what}", fix)
+    return Base(size)
 
 
 def chain(folder: Path) -> list[Path]:
     """The adapters to merge into the base, in order; the last one is the folder's own."""
-    count = read_json(folder / BASE)["below"] if (folder / BASE).is_file() else 0
-    return [*(folder / BELOW / str(number) for number in range(1, count + 1)), folder]
+    record = _record(folder)
+    below = record[1] if record else 0
+    return [*(folder / BELOW / str(number) for number in range(1, below + 1)), folder]
+
+
+def _record(folder: Path) -> tuple[Base, int] | None:
+    """What base.json says: the base, and how many adapters are merged before; None where there is none."""
+    if not (folder / BASE).is_file():
+        return None
+    read = read_object(folder / BASE)
+    size, sha256, below = (read.get(key) for key in ("size", "sha256", "below"))
+    if size not in SIZES or not isinstance(sha256, str) or not isinstance(below, int) or below < 0:
+        problem = "damaged: it must say 'size' (one of Whisper's), 'sha256' and 'below' (a number)"
+        raise UserError(str(folder / BASE), problem, "copy the adapter's folder again, or save it again")
+    return Base(str(size), sha256), below
 
 
 def check_base(folder: Path, sha256: str) -> None:
@@ -104,6 +122,7 @@ def merge(whisper: Any, adapters: Sequence[Path]) -> Any:
 
     for folder in adapters:
         check_safetensors(folder / WEIGHTS)
+        checked_sha256(folder / WEIGHTS)
         try:
             adapted = PeftModel.from_pretrained(whisper, str(folder), local_files_only=True)
             _check_matrices(adapted, folder / WEIGHTS)

@@ -39,5 +39,6 @@ class TuningResult(Trained):
     """What came of it."""
 
     saved: str  # 'whole model', 'adapter', 'adapter, merged'
+    size: str  # of Whisper
     base: str  # where the weights that it started from came from
     base_sha256: str

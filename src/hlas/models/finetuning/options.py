@@ -53,7 +53,7 @@ class Model:
     train_ds: dict[str, Any]
     optim: dict[str, Any]
     validation_ds: dict[str, Any] = field(default_factory=dict)
-    size: str = "base"  # that the weights are taken from, where the stage has no input `init`
+    size: str = ""  # of the weights to start from; '' = that of the stage's input `init`, without one base
     language: str = ""  # as in the transcribe stage: Whisper's code; '' = the recipe language's own
     transcript: Literal["raw_text", "text"] = "raw_text"  # raw: with capitals and punctuation, as Whisper writes
     padding_s: float | None = None  # silence after a clip in its window; none: up to 30 s, as in the transcribe stage
@@ -65,7 +65,7 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check names, ranges and the keys of the sections."""
-        if self.size not in SIZES:
+        if self.size not in ("", *SIZES):
             raise ValueError(f"model.size: no Whisper '{self.size}'; {did_you_mean(self.size, SIZES)}")
         if self.language not in ("", *CODES):
             raise ValueError(f"model.language: {unknown_code(self.language)}")

@@ -8,13 +8,14 @@ from hlas.errors import UserError
 from hlas.models.finetuning.adapters import save_adapter
 from hlas.models.finetuning.start import Found
 from hlas.models.whisper_checkpoint import PATTERNS, WEIGHTS
+from hlas.models.whisper_hashes import write_hashes
 
 ADAPTER = "adapter"  # inside a merged model's folder
 _OWN = ("config.json", WEIGHTS)  # what a model writes itself; all else is the base's
 
 
 def save_whole(whisper: Any, folder: Path, base: Path) -> None:
-    """Save a model without adapters, with the tokenizer and the settings of the base's folder."""
+    """Save a model without adapters, with the tokenizer and the settings of the base's folder and its weights' hash."""
     whisper.config.apply_spec_augment = False
     whisper.config.dropout = 0.0
     whisper.config._name_or_path = ""
@@ -24,6 +25,7 @@ def save_whole(whisper: Any, folder: Path, base: Path) -> None:
         for file in base.glob(pattern):
             if file.name not in _OWN:
                 shutil.copyfile(file, folder / file.name)
+    write_hashes(folder, [WEIGHTS])
 
 
 def save_tuned(whisper: Any, adapted: Any, merged: bool, found: Found, folder: Path) -> str:
