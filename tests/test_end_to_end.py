@@ -118,13 +118,18 @@ def test_transcribe_takes_the_trained_model(runs: Path, tmp_path: Path) -> None:
 
 def test_a_run_gives_the_table_of_models_its_line(runs: Path) -> None:
     path = project_root() / "tools" / "choose_model.py"
-    code = f"import json, runpy, pathlib; tool = runpy.run_path({str(path)!r}); print(json.dumps(list("
-    code += f"tool['measured'](pathlib.Path({str(runs / 'tiny')!r})))))"
+    code = f"import dataclasses, json, runpy, pathlib; tool = runpy.run_path({str(path)!r}); found = tool['measured']"
+    code += f"(pathlib.Path({str(runs / 'tiny')!r})); print(json.dumps([dataclasses.asdict(m) for m in found]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    (entry,) = json.loads(done.stdout)
+    (model,) = json.loads(done.stdout)
     metrics = json.loads((runs / "tiny" / "metrics.json").read_text(encoding="utf-8"))["systems"]
-    plain = min(("greedy", "beam"), key=lambda name: round(metrics[name]["dev"]["wer"], 4))
-    assert (entry["recipe"], entry["stage"], entry["plain"]["system"]) == ("tiny", "train", plain)
-    assert entry["lm"]["system"] == "beam_lm"
-    assert entry["lm"]["test"]["wer"] == pytest.approx(metrics["beam_lm"]["test"]["wer"], abs=1e-4)
-    assert 0 < entry["trainable"] <= entry["parameters"]
+    assert (model["recipe"], [made["stage"] for made in model["stages"]]) == ("tiny", ["train"])
+    assert [(s["name"], s["lm"]) for s in model["systems"]] == [("greedy", ""), ("beam", ""), ("beam_lm", "lm")]
+    for system in model["systems"]:
+        for split in ("dev", "test"):
+            numbers = metrics[system["name"]][split]
+            for key in ("wer", "wer_ci95", "cer"):
+                assert system[split][key] == pytest.approx(numbers[key], abs=1e-6)
+            low, high = system[split]["cer_ci95"]
+            assert low <= system[split]["cer"] <= high
+    assert 0 < model["trainable"] <= model["parameters"]
