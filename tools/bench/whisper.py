@@ -33,14 +33,14 @@ from hlas.report.significance import bootstrap_wer, interval95, utterance_units
 RESAMPLES = 1000
 SYSTEMS = (
     "pipeline, greedy: engine=pipeline beam_size=1",
-    "transformers, greedy: engine=transformers beam_size=1",
-    "transformers, beam 5: engine=transformers",
-    "whole windows, greedy: beam_size=1",
-    "whole windows, beam 5: beam_size=5",
+    "transformers, 8 s, greedy: engine=transformers beam_size=1",
+    "transformers, 8 s, beam 5: engine=transformers",
+    "whole windows, greedy: beam_size=1 padding_s=30",
+    "whole windows, beam 5: padding_s=30",
     "4 s, greedy: beam_size=1 padding_s=4",
-    "8 s, greedy: beam_size=1 padding_s=8",
+    "8 s, greedy: beam_size=1",
     "4 s, beam 5: padding_s=4",
-    "8 s, beam 5: padding_s=8",
+    "8 s, beam 5: beam_size=5",
 )
 PIPELINE_FALLBACK = {"compression_ratio_threshold": 1.35, "logprob_threshold": -1.0, "no_speech_threshold": 0.6}
 Clips = Sequence[Any]  # (samples,) each
@@ -101,10 +101,12 @@ def _system(line: str, model: str, device: str, language: Language) -> tuple[str
 
 
 def _typed(default: Any, value: str) -> Any:
-    """A setting as its field has it; one without a default number is a number of seconds."""
+    """A setting as its field has it; numbers are numbers where the default is a word."""
     if isinstance(default, tuple):
         return tuple(map(float, value.split(",")))
-    return float(value) if default is None else type(default)(value)
+    if default == "auto" and value.replace(".", "").isdigit():
+        return float(value)
+    return type(default)(value)
 
 
 def _pipeline(model: str, device: str, how: dict[str, Any], language: Language) -> Callable[[Clips], list[str]]:
