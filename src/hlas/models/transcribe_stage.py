@@ -1,6 +1,5 @@
 """Stage `transcribe`: Whisper hears the clips of a manifest itself, as it is or fine-tuned; the report compares it."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from hlas.decode.outputs import write_hypotheses
 from hlas.errors import did_you_mean
 from hlas.files import write_json
 from hlas.manifests.rows import Hypothesis, Row, read_manifest, rebase
-from hlas.models.transcripts import DOUBTS
+from hlas.models.transcripts import DOUBTS, count_doubts
 from hlas.models.whisper_asr import Heard, UtteranceTranscriber, Whisper
 from hlas.models.whisper_folders import Found, engine_folder
 from hlas.models.whisper_languages import CODES, told_language, unknown_code
@@ -147,8 +146,7 @@ def _hypotheses(rows: Sequence[Row], heard: Sequence[Heard], stage: Stage, folde
 
 def _doubts(stage: Stage, split: str, heard: Iterable[Heard]) -> Mapping[str, int]:
     """Number of clips by what speaks against their text; told in the log, as silence and loops are part of the WER."""
-    counts = Counter(doubt for h in heard for doubt in h.transcript.doubts)
-    found = {name: counts[name] for name in DOUBTS if counts[name]}
+    found = count_doubts(h.transcript.doubts for h in heard)
     for name, number in found.items():
         stage.log.warning("%s: %s: %d clips: %s", stage.name, split, number, DOUBTS[name])
     return found

@@ -1,5 +1,7 @@
 """What was heard in one recording: text with times, whichever model heard it, and how sure Whisper was."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -30,6 +32,12 @@ DOUBTS = {
     "improbable": "the text is improbable, at every temperature",
     "over_30_s": "longer than 30 s, and such recordings are rejected: no text",
 }
+
+
+def count_doubts(doubts: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Number of texts by doubt, from the doubts of each; in the order of DOUBTS, then names that it lacks."""
+    counts = Counter(name for of_text in doubts for name in of_text)
+    return {name: counts[name] for name in (*DOUBTS, *sorted(counts)) if counts[name]}
 
 
 @dataclass(frozen=True, slots=True)

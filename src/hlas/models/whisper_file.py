@@ -18,12 +18,13 @@ _AGAIN = "fetch or convert it again"
 
 def check_ctranslate2(folder: Path) -> Shape:
     """Check the files of a CTranslate2 folder against one another; UserError where one is cut off or no Whisper's."""
-    shape, wanted = check_bin(folder / "model.bin"), _bin_shapes(folder / "model.bin")[_EMBEDDINGS][0]
+    shapes = _bin_shapes(folder / "model.bin")
+    wanted = shapes[_EMBEDDINGS][0]
     read_object(folder / "config.json")
     for path in folder.glob("vocabulary.*"):  # CTranslate2 takes a short one, and the model for an English-only one
         if (found := _entries(path)) < wanted:
             raise UserError(str(path), f"damaged: {found} entries, and the model has {wanted} tokens", _AGAIN)
-    return shape
+    return _shape(shapes, shapes[_CONVOLUTION])
 
 
 def check_bin(path: Path) -> Shape:

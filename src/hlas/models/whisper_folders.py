@@ -7,6 +7,7 @@ folder (adapter_config.json) is merged into the base that it names, once, and ke
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from hlas.files import atomic_folder, sha256_file, sha256_json
 from hlas.models.transformers_quiet import quieten
 from hlas.models.whisper_checkpoint import WEIGHTS, whisper_checkpoint
 from hlas.models.whisper_file import check_ctranslate2, check_safetensors, config_shape
-from hlas.models.whisper_hashes import checked_sha256, intact, write_hashes
+from hlas.models.whisper_hashes import checked_sha256, intact, verified, write_hashes
 from hlas.models.whisper_hub import own_cache
 from hlas.models.whisper_options import WhisperOptions
 from hlas.models.whisper_sizes import SIZES, conversion_name, size_name, size_of
@@ -70,35 +71,38 @@ def engine_folder(model: str, given: Path | None, options: WhisperOptions, sourc
         shape = check_ctranslate2(given)
         return Found(given, source, checked_sha256(given / "model.bin"), size_of(shape))
     if kind == "adapter":
-        return _engines_own(_merged(given), f"{source}, merged", options)
+        folder, hashes = _merged(given)
+        return _engines_own(folder, f"{source}, merged", options, hashes)
     check_safetensors(given / WEIGHTS)
-    return _engines_own(given, source, options)
+    return _engines_own(given, source, options, {})
 
 
-def _engines_own(folder: Path, source: str, options: WhisperOptions) -> Found:
-    """A Hugging Face folder in the form that the engine loads."""
-    size, sha256 = size_of(config_shape(folder)), checked_sha256(folder / WEIGHTS)
-    own = folder if options.engine == "transformers" else _converted(folder)
-    return Found(own, source, sha256, size)
+def _engines_own(folder: Path, source: str, options: WhisperOptions, hashes: Mapping[str, str]) -> Found:
+    """A Hugging Face folder in the form that the engine loads; `hashes` of its files, where they were just taken."""
+    size = size_of(config_shape(folder))
+    hashes = hashes or {WEIGHTS: checked_sha256(folder / WEIGHTS)}
+    own = folder if options.engine == "transformers" else _converted(folder, hashes)
+    return Found(own, source, hashes[WEIGHTS], size)
 
 
-def _merged(adapter: Path) -> Path:
+def _merged(adapter: Path) -> tuple[Path, Mapping[str, str]]:
     """The Hugging Face form of an adapter on its base, kept in hlas's cache under the hash of the adapter's files.
 
-    Like a conversion it is made anew where it is no more what was written.
+    With the hashes of its files. Like a conversion it is made anew where it is no more what was written.
     """
     from hlas.models.finetuning.saving import save_whole
     from hlas.models.finetuning.start import load, on_base
 
     found = on_base(adapter, "")  # also checks that it is this base's
-    names = [found.sha256, *(_digest(folder) for folder in found.below)]
+    names = [found.sha256, *(_digest(folder, {}) for folder in found.below)]
     target = own_cache(f"whisper-merged-{sha256_json(names)[:16]}")
-    if not intact(target):
+    hashes = verified(target)
+    if not hashes:
         LOG.info("Whisper: merging the adapter in %s into its base, once", adapter)
         with atomic_folder(target, intact) as partial:
             save_whole(load(found), partial, found.folder)
-            write_hashes(partial)
-    return target
+            hashes = write_hashes(partial)
+    return target, hashes
 
 
 def _by_name(model: str, options: WhisperOptions) -> Found:
@@ -124,15 +128,15 @@ def _by_name(model: str, options: WhisperOptions) -> Found:
     return Found(weights.folder, weights.source, weights.sha256, size_of(shape))
 
 
-def _digest(folder: Path) -> str:
-    """Part of the hash of the files in a folder."""
+def _digest(folder: Path, hashes: Mapping[str, str]) -> str:
+    """Part of the hash of the files in a folder; `hashes` of them, as far as they are known."""
     files = [file for file in sorted(folder.iterdir()) if file.is_file()]
-    return sha256_json([[file.name, sha256_file(file)] for file in files])[:16]
+    return sha256_json([[file.name, hashes.get(file.name) or sha256_file(file)] for file in files])[:16]
 
 
-def _converted(folder: Path) -> Path:
+def _converted(folder: Path, hashes: Mapping[str, str]) -> Path:
     """The CTranslate2 form of a Hugging Face folder, kept in hlas's cache under the hash of its files."""
-    target = own_cache(f"whisper-ct2-{_digest(folder)}")
+    target = own_cache(f"whisper-ct2-{_digest(folder, hashes)}")
     if not intact(target):
         with atomic_folder(target, intact) as partial:
             _convert(folder, partial)

@@ -15,21 +15,27 @@ HASHES = "sha256.json"  # name of a file in the folder -> its SHA-256
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # small files' blobs have names of 40 digits: git's own hashes
 
 
-def write_hashes(folder: Path, names: Iterable[str] = ()) -> None:
-    """Note the hashes of the files of these names; without any, of all files in the folder."""
+def write_hashes(folder: Path, names: Iterable[str] = ()) -> dict[str, str]:
+    """Note the hashes of the files of these names, and return them; without any, of all files in the folder."""
     names = names or [file.name for file in folder.iterdir() if file.is_file() and file.name != HASHES]
-    write_json(folder / HASHES, {name: sha256_file(folder / name) for name in sorted(names)})
+    hashes = {name: sha256_file(folder / name) for name in sorted(names)}
+    write_json(folder / HASHES, hashes)
+    return hashes
+
+
+def verified(folder: Path) -> dict[str, str]:
+    """The hashes that were noted, where the folder holds every one of those files unchanged; else none."""
+    try:
+        noted = _noted(folder)
+    except UserError:
+        return {}
+    same = all((folder / name).is_file() and sha256_file(folder / name) == sha256 for name, sha256 in noted.items())
+    return noted if same else {}
 
 
 def intact(folder: Path) -> bool:
     """Whether the folder holds every file that was noted, unchanged; False where none was."""
-    try:
-        noted = _noted(folder)
-    except UserError:
-        return False
-    return bool(noted) and all(
-        (folder / name).is_file() and sha256_file(folder / name) == sha256 for name, sha256 in noted.items()
-    )
+    return bool(verified(folder))
 
 
 def checked_sha256(path: Path) -> str:

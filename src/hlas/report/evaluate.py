@@ -1,6 +1,5 @@
 """From loaded systems to numbers: scores, intervals, comparisons, oracle, breakdowns."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hlas.manifests.rows import Hypothesis, Row
-from hlas.models.transcripts import DOUBTS
+from hlas.models.transcripts import count_doubts
 from hlas.report.breakdown import Analysis, OnlyRight, VocabularyRecall
 from hlas.report.confusions import confusions, only_right, right_words, vocabulary_recall, worst
 from hlas.report.dimensions import divisions
@@ -51,8 +50,7 @@ class SystemResult:
     @property
     def doubts(self) -> dict[str, int]:
         """Number of utterances by what the system itself holds against its text; in the order of `DOUBTS`."""
-        counts = Counter(doubt for h in self.hypotheses for doubt in h.doubts)
-        return {name: counts[name] for name in (*DOUBTS, *sorted(counts)) if counts[name]}
+        return count_doubts(h.doubts for h in self.hypotheses)
 
     @property
     def doubted(self) -> int:

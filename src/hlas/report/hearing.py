@@ -12,23 +12,19 @@ HEARING_COLUMNS = ("system", "language told", "window", "doubted texts", *(name.
 
 def hearing_rows(result: SplitResult) -> list[list[str]]:
     """Cells under HEARING_COLUMNS, a row for each system that was told a language or doubts a text; often none."""
-    return [
-        [
-            item.name,
-            _language_told(item),
-            _window(item),
-            f"{item.doubted} of {len(item.hypotheses)}",
-            *(str(item.doubts.get(name, 0)) for name in DOUBTS),
-        ]
-        for item in result.systems
-        if item.system.told or item.doubts
-    ]
+    rows = []
+    for item in result.systems:
+        doubts = item.doubts
+        if item.system.told or doubts:
+            head = [item.name, _language_told(item), _window(item), f"{item.doubted} of {len(item.hypotheses)}"]
+            rows.append([*head, *(str(doubts.get(name, 0)) for name in DOUBTS)])
+    return rows
 
 
 def hearing_note(result: SplitResult) -> str:
     """What stands under that table: the meaning of the doubts that are counted in it; '' where there are none."""
-    found = [name for name in DOUBTS if any(name in item.doubts for item in result.systems)]
-    meanings = [f"{_spoken(name)}: {DOUBTS[name]}." for name in found]
+    found = {name for item in result.systems for name in item.doubts}
+    meanings = [f"{_spoken(name)}: {meaning}." for name, meaning in DOUBTS.items() if name in found]
     return " ".join(["Such texts count in all rates.", *meanings]) if found else ""
 
 

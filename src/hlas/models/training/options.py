@@ -89,10 +89,7 @@ HIDDEN = ("freq_masks", "rect_masks")  # of SpectrogramAugmentation: what masks 
 
 
 def check_masks(spec_augment: Mapping[str, Any] | None) -> None:
-    """Raise ValueError where kept outputs would be masked as if they had bands.
-
-    They are hidden values, of which a few carry most: without the wrong one a whole clip is not understood.
-    """
+    """Raise ValueError where kept outputs, which are hidden values, would be masked as if they had bands."""
     for key in HIDDEN:
         if (spec_augment or {}).get(key):
             fix = "set it to 0, or keep_outputs: null"
