@@ -167,6 +167,11 @@ def test_an_utterance_is_augmented_by_seed_epoch_and_row_alone(load: Callable[..
     assert not set(whole) & set(heard(other, 3))
 
 
+def test_only_what_is_augmented_pays_for_random_states(load: Callable[..., Any]) -> None:
+    assert [load(**changes)[0].dataset.augmented for changes in ({}, {"augmentor": NOISY})] == [False, True]
+    assert not load(augmentor=NOISY)[1].dataset.augmented  # dev never is
+
+
 def test_loading_leaves_the_random_state_alone(load: Callable[..., Any]) -> None:
     import torch
 

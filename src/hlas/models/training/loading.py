@@ -37,7 +37,7 @@ class Utterances(Dataset[Any]):  # type: ignore[misc]  # torch is Any to mypy
             raise RuntimeError(f"NeMo left out {len(rows) - len(dataset)} rows that passed the screening")
         self.dataset, self.rows, self.seed = dataset, rows, seed
         self.collate_fn = dataset.collate_fn
-        self.augmented = dataset.featurizer.augmentor is not None
+        self.augmented = bool(dataset.featurizer.augmentor._pipeline)  # without perturbations there is one, too
 
     def __len__(self) -> int:
         return len(self.rows)
