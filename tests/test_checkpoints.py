@@ -85,7 +85,7 @@ def fitted(folder: Path, model: Tiny, experiment: Experiment, **trainer: Any) ->
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=checkpoint_callbacks(folder, experiment, LOG),
+        callbacks=checkpoint_callbacks(folder, experiment, LOG, blank_at_first=True),
     )
     last = last_checkpoint(folder)
     made.fit(model, ckpt_path=str(last) if last else None)

@@ -2,14 +2,14 @@
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
-from finetune_kit import LORA, Bench, changed, given, numbers, same, tensors, tune_until_killed
+from finetune_kit import DEV, LORA, Bench, changed, given, numbers, same, tensors, tune_until_killed
 from hlas.manifests.rows import read_hypotheses, read_manifest, write_rows
 from hlas.models.training.options import EarlyStopping, Experiment, KeepOutputs
 from hlas.stage import Input
@@ -23,12 +23,17 @@ def own_words(bench: Bench) -> Input:
     """The dev clips with what the base hears in them as their texts, so that whatever it learns only makes it worse."""
     heard = read_hypotheses(bench.transcribe("base", bench.base, engine="transformers", padding_s=1.0))
     assert all(h.pred_text for h in heard)
+    return dev_with(bench, "own-words", [h.pred_text for h in heard])
+
+
+def dev_with(bench: Bench, name: str, texts: Sequence[str]) -> Input:
+    """The dev clips with these texts."""
     source = bench.lab.split("dev").path.parent
     rows = [
-        replace(row, text=h.pred_text, audio_filepath=str(source / row.audio_filepath))
-        for row, h in zip(read_manifest(source / "dev.jsonl"), heard, strict=True)
+        replace(row, text=text, audio_filepath=str(source / row.audio_filepath))
+        for row, text in zip(read_manifest(source / "dev.jsonl"), texts, strict=True)
     ]
-    folder = bench.lab.store / "own-words"
+    folder = bench.lab.store / name
     folder.mkdir()
     write_rows(folder / "dev.jsonl", rows)
     return Input(folder / "dev.jsonl", "manifests", "dev")
@@ -58,6 +63,15 @@ def test_it_stops_where_what_it_watches_becomes_no_better(
     rows = curve(bench.lab.store / name)
     assert summary["epochs"] == epochs == len(rows)
     assert {row["dev_wer"] for row in rows} == {0.0}
+
+
+def test_it_stops_though_no_word_was_ever_right(bench: Bench) -> None:
+    """A CTC model's WER of 1 may be that of its first blanks; a Whisper's is none to wait for."""
+    stopping = EarlyStopping(patience=1)
+    experiment = Experiment(create_early_stopping_callback=True, early_stopping_callback_params=stopping)
+    dev = dev_with(bench, "unheard", ["unheard"] * len(DEV))
+    assert bench.train("hopeless", given(3, lr=1e-8, exp_manager=experiment), dev=dev)["epochs"] == 2
+    assert min(row["dev_wer"] for row in curve(bench.lab.store / "hopeless")) >= 1
 
 
 WHITE = {"white_noise": {"prob": 0.7, "min_level": -50, "max_level": -30}}

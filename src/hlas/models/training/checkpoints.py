@@ -65,9 +65,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def checkpoint_callbacks(
-    folder: Path, experiment: Experiment, log: logging.Logger, check_every: int = 1
+    folder: Path, experiment: Experiment, log: logging.Logger, *, blank_at_first: bool, check_every: int = 1
 ) -> list[Callback]:
-    """The callbacks that write them, and those that average and stop; `check_every`: epochs between validations."""
+    """The callbacks that write them, and those that average and stop.
+
+    `blank_at_first`: as a DevRates says of its models; `check_every`: epochs between validations.
+    """
     options, stopping = experiment.checkpoint_callback_params, experiment.early_stopping_callback_params
     # saved after the dev WER is known: a checkpoint that is saved during validation resumes inside its epoch
     always: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -86,9 +89,9 @@ def checkpoint_callbacks(
     if experiment.average_last:
         callbacks.insert(0, LastWeights(folder / FOLDER, experiment.average_last))
     if experiment.create_early_stopping_callback:
-        monitor, mode = _METRIC[stopping.monitor], stopping.mode
-        patience, min_delta = stopping.patience, stopping.min_delta
-        callbacks.insert(0, Patience(log, monitor=monitor, mode=mode, patience=patience, min_delta=min_delta))
+        given = {"mode": stopping.mode, "patience": stopping.patience, "min_delta": stopping.min_delta}
+        waits = blank_at_first and stopping.monitor == "val_wer"
+        callbacks.insert(0, Patience(log, waits, monitor=_METRIC[stopping.monitor], **given))
     return callbacks
 
 
@@ -140,12 +143,15 @@ def _weight_files(folder: Path) -> dict[int, Path]:
 
 
 class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped here
-    """Early stopping that says so in the log, and that a resume after the stop does not undo."""
+    """Early stopping that says so in the log, and that a resume after the stop does not undo.
 
-    def __init__(self, log: logging.Logger, **options: Any) -> None:
+    With `waits` it counts from the first WER below 1 on: a CTC model hears nothing but blanks for its first epochs.
+    """
+
+    def __init__(self, log: logging.Logger, waits: bool, **options: Any) -> None:
         super().__init__(**options, check_on_train_epoch_end=False)  # where a validation was, and only there
         self.journal = log
-        self._heard = False  # whether a validation had a WER below 1
+        self._heard = not waits  # from when on a validation counts
 
     def on_train_start(self, trainer: Any, model: Any) -> None:
         """Stop again what had stopped before it was killed."""
@@ -153,11 +159,8 @@ class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped her
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, model: Any) -> None:
-        """Look whether it became better.
-
-        A CTC model hears nothing but blanks for its first epochs, while its loss falls: those do not count.
-        """
-        if self.monitor == _METRIC["val_wer"] and not self._heard and float(trainer.callback_metrics["dev_wer"]) >= 1:
+        """Look whether it became better."""
+        if not self._heard and float(trainer.callback_metrics["dev_wer"]) >= 1:
             return
         self._heard = True
         super().on_validation_end(trainer, model)

@@ -143,7 +143,13 @@ def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logg
         **team.trainer(job.trainer),
     }
     steps = given.pop("max_steps", -1)
-    keep = checkpoint_callbacks(job.folder, job.experiment, log, given["check_val_every_n_epoch"])
+    keep = checkpoint_callbacks(
+        job.folder,
+        job.experiment,
+        log,
+        blank_at_first=dev.blank_at_first,
+        check_every=given["check_val_every_n_epoch"],
+    )
     own = [*keep, dev, *callbacks, EpochState(job.seed)]  # an average's own work is no wait for data
     if job.experiment.samples:
         own.append(Samples(job.folder / "samples.jsonl", dev, job.experiment.samples, job.seed))

@@ -27,6 +27,8 @@ class DevRates(Callback):  # type: ignore[misc]  # lightning is untyped here
     `references`, `hypotheses`: texts of this process's share of the last validation, in the loader's order.
     """
 
+    blank_at_first = False  # whether such a model hears nothing, a WER of 1, while its loss falls for some epochs
+
     def __init__(self) -> None:
         self.references: list[str] = []
         self.hypotheses: list[str] = []
@@ -60,6 +62,8 @@ class DevRates(Callback):  # type: ignore[misc]  # lightning is untyped here
 
 class DevTranscripts(DevRates):
     """Decodes every validation batch of a CTC model by the likeliest label of each frame."""
+
+    blank_at_first = True
 
     def __init__(self, labels: Labels) -> None:
         super().__init__()
