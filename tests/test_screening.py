@@ -111,6 +111,9 @@ def test_a_split_without_a_row_left_says_why(make: Make) -> None:
         screened(make(train=rows))
     assert raised.value.problem == "no row is left of 3; the commonest reason is no_label (2), e.g. a.wav: абж"
     assert "alphabet" in raised.value.fix
+    with pytest.raises(UserError) as raised:
+        screened(make(dev=[Row("a.wav", 0.01, "ab")]))
+    assert raised.value.where == "train.dev" and raised.value.fix.startswith("lower validation_ds.min_duration")
     with pytest.raises(UserError, match=r"train\.dev: the manifest is empty"):
         screened(make(dev=[]))
 

@@ -197,6 +197,24 @@ def test_two_processes_that_are_ended_and_resumed_give_the_weights_of_one(
         np.testing.assert_allclose(found[name].numpy(), tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_two_processes_train_a_quartznet(recipe: Path) -> None:
+    """Its encoder keeps masks as buffers, which the processes share before a step."""
+    spec = yaml.safe_load(MODEL)
+    block = {"repeat": 1, "kernel": [5], "dilation": [1], "dropout": 0.0, "residual": False, "separable": True}
+    spec["model"]["encoder"] = {
+        "_target_": "nemo.collections.asr.modules.ConvASREncoder",
+        "feat_in": 16,
+        "activation": "relu",
+        "conv_mask": True,
+        "jasper": [{"filters": 16, "stride": [stride], **block} for stride in (2, 1)],
+    }
+    convolutions = recipe.parent / "convolutions.yaml"
+    convolutions.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    settings = (*TWO, "--set", f"train.spec={convolutions}", "--set", "train.trainer.max_epochs=1")
+    finish(start(recipe, *settings))
+    assert read_record(planned(recipe, *settings).folder).summary["processes"] == 2
+
+
 @pytest.mark.usefixtures("alone")
 def test_processes_that_find_the_model_made_leave(recipe: Path) -> None:
     """Started by torchrun, which holds the store, and with srun's variables, where the first process does."""

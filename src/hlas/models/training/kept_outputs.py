@@ -264,7 +264,7 @@ def _outputs(model: Any, audio: Sequence[Audio], last_layers: int) -> Iterator[n
     device = next(model.parameters()).device
     lengths = torch.tensor([len(a) for a in audio], device=device)
     signal = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(a) for a in audio], batch_first=True).to(device)
-    with torch.inference_mode():
+    with torch.no_grad():
         features, frames = model.preprocessor(input_signal=signal, length=lengths)
         if hasattr(model.encoder, "lower"):
             outputs, frames = model.encoder.lower(features, frames, last_layers)

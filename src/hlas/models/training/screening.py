@@ -225,7 +225,8 @@ def measured_frames(model: Any, samples: Sequence[int]) -> list[int]:
         return f"a clip of {samples[i] / rate_hz:.1f} s"
 
     out = [0] * len(samples)
-    with evaluating(model), torch.inference_mode():
+    # not inference_mode: NeMo's encoders keep masks as buffers, and DDP refuses those of an inference
+    with evaluating(model), torch.no_grad():
         for group in batches([n / rate_hz for n in samples], FORWARD_S):
             try:
                 frames = in_parts(group, frames_of, "train: model", named)
@@ -283,5 +284,5 @@ def tell(
         f"{kind}.{split}",
         f"no row is left of {len(rows)}; the commonest reason is {reason} ({count}), "
         f"e.g. {row.audio_filepath}: {verdict.detail or repr(row.text)}",
-        FIXES[reason],
+        FIXES[reason].replace("train_ds", "validation_ds" if split == "dev" else "train_ds"),
     )

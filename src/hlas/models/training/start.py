@@ -98,7 +98,7 @@ def _other_features(model: Any, other: Any) -> str:
     for each in (model, other):
         training = each.preprocessor.training
         each.preprocessor.eval()  # no dither
-        with torch.inference_mode():
+        with torch.no_grad():
             made, frames = each.preprocessor(input_signal=noise, length=torch.tensor([noise.shape[1]]))
         each.preprocessor.train(training)
         features.append(made[0, :, : int(frames)])
