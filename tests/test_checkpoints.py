@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from hlas.errors import UserError
 from hlas.models.nemo_ctc import CtcModel
 from hlas.models.train_stage import Params
+from hlas.models.training.checkpoint_files import WholeFiles
 from hlas.models.training.checkpoints import (
     average,
     best_checkpoints,
@@ -237,6 +238,30 @@ def test_early_stopping_counts_validations_without_gain_and_holds_after_a_resume
     again = tiny(wers)
     fitted(tmp_path, again, experiment)
     assert again.history == []
+
+
+def test_it_says_that_it_stops_where_it_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopping = EarlyStopping(patience=1)
+    experiment = Experiment(create_early_stopping_callback=True, early_stopping_callback_params=stopping)
+    caplog.set_level(logging.INFO, "hlas")
+    assert fitted(tmp_path, tiny((0.5,) * 6), experiment, min_epochs=4).current_epoch == 4
+    assert [text for text in caplog.messages if "stops early" in text] == [
+        "stops early: no better dev_wer for 3 validations"
+    ]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    before = path.read_bytes()
+    with pytest.raises(AttributeError, match="pickle"):
+        WholeFiles().save_checkpoint({"weights": torch.ones(1000), "epoch": lambda: 2}, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+    assert last_checkpoint(tmp_path) == path
+    path.write_bytes(before[:-20])
+    with pytest.raises(UserError, match=r"last\.ckpt is not whole(.|\n)*delete it, and the training starts anew"):
+        last_checkpoint(tmp_path)
 
 
 def test_early_stopping_waits_until_a_first_word_is_heard(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Trainings that cannot go on: the message names the batch and what to change, and the last good weights are kept."""
 
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +54,17 @@ def test_a_clip_that_is_not_made_of_numbers_is_named(lab: Lab, tokenizer: Input)
     assert raised.value.problem.endswith(f"the audio itself is not made of numbers: {lab.store}/manifests/broken.wav")
     assert raised.value.fix.startswith("mend the clip, or leave its row out of the manifest; ")
     assert "nothing to go on from" in raised.value.fix and "lr" not in raised.value.fix
+
+
+def test_a_clip_of_two_channels_is_named(lab: Lab, tokenizer: Input) -> None:
+    path = lab.store / "manifests" / "train.jsonl"
+    clip = path.with_name(read_manifest(path)[1].audio_filepath)
+    soundfile.write(clip, np.stack([soundfile.read(clip)[0]] * 2, axis=1), RATE)
+    with pytest.raises(UserError, match=rf"manifests/{clip.name}: 2 channels, of which a model hears one"):
+        lab.train("train-stereo", params(), tokenizer)
+    chosen = params(epochs=1)
+    chosen.model["train_ds"]["channel_selector"] = "average"
+    assert lab.train("train-averaged", chosen, tokenizer)["epochs"] == 1
 
 
 def test_a_broken_dev_clip_is_named(lab: Lab, tokenizer: Input) -> None:
@@ -194,7 +206,7 @@ def test_another_process_names_only_weights_that_are_there(lab: Lab) -> None:
     job = fit_job(lab, params())
     folder = job.folder / "checkpoints"
     folder.mkdir()
-    (folder / "last.ckpt").touch()
+    zipfile.ZipFile(folder / "last.ckpt", "w").close()
     assert "init=" not in fix()
     (folder / "last_good.nemo").touch()  # by the first process
     assert fix().endswith(f"init={folder / 'last_good.nemo'}")

@@ -7,6 +7,7 @@ killed training goes on from, written every epoch; `weights-….pt`, what `avera
 import logging
 import math
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,14 @@ class Chosen:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that an interrupted training in the stage's folder goes on from."""
+    """The checkpoint that an interrupted training in the stage's folder goes on from.
+
+    Raises UserError where it is cut off: no write of ours leaves it so, but a copied or mended disk may.
+    """
     path = folder / FOLDER / "last.ckpt"
+    if path.is_file() and not zipfile.is_zipfile(path):  # as torch saves; a zip's table of contents comes last
+        problem = f"{path} is not whole, and the training that was interrupted would go on from it"
+        raise UserError("train", problem, "delete it, and the training starts anew")
     return path if path.is_file() else None
 
 
@@ -164,7 +171,8 @@ class Patience(EarlyStopping):  # type: ignore[misc]  # lightning is untyped her
             return
         self._heard = True
         super().on_validation_end(trainer, model)
-        if trainer.should_stop and self.wait_count >= self.patience:
+        at_least = trainer.min_epochs or 1  # before them Lightning trains on, whatever is said
+        if trainer.should_stop and self.wait_count >= self.patience and trainer.current_epoch + 1 >= at_least:
             self.journal.info("stops early: no better %s for %d validations", self.monitor, self.wait_count)
 
     def state_dict(self) -> dict[str, Any]:

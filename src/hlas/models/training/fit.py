@@ -127,6 +127,7 @@ def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logg
     import lightning.pytorch as lightning
 
     from hlas.models.training.build import precision_of
+    from hlas.models.training.checkpoint_files import WholeFiles
     from hlas.models.training.checkpoints import checkpoint_callbacks
     from hlas.models.training.epochs import EpochState, StopAfterSteps
     from hlas.models.training.loggers import make_loggers
@@ -142,7 +143,7 @@ def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logg
         "check_val_every_n_epoch": 1,
         **team.trainer(job.trainer),
     }
-    steps = given.pop("max_steps", -1)
+    steps, plugins = given.pop("max_steps", -1), given.pop("plugins")
     keep = checkpoint_callbacks(
         job.folder,
         job.experiment,
@@ -162,6 +163,7 @@ def make_trainer(job: Job, team: Team, dev: Any, callbacks: list[Any], log: logg
             precision=precision_of(job.precision, given["accelerator"]),
             logger=loggers,
             callbacks=own,
+            plugins=[*plugins, WholeFiles()],
             default_root_dir=str(job.folder),
         )
 

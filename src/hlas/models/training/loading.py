@@ -44,13 +44,19 @@ class Utterances(Dataset[Any]):  # type: ignore[misc]  # torch is Any to mypy
 
     def __getitem__(self, key: Key) -> Any:
         epoch, row = key
+        clip = self.rows[row].audio_filepath
         try:
-            if not self.augmented:
-                return self.dataset[row]
-            with drawn_from(self.seed, epoch, row):
-                return self.dataset[row]
+            if self.augmented:
+                with drawn_from(self.seed, epoch, row):
+                    made = self.dataset[row]
+            else:
+                made = self.dataset[row]
         except Exception as error:  # libsndfile, pydub and each perturbation fail in their own way
-            raise BrokenClip(f"{self.rows[row].audio_filepath}: {' '.join(str(error).split())}") from error
+            raise BrokenClip(f"{clip}: {' '.join(str(error).split())}") from error
+        if (signal := made[0]).ndim != 1:
+            problem = f"{signal.shape[-1]} channels, of which a model hears one: choose it by channel_selector"
+            raise BrokenClip(f"{clip}: {problem} (0 is the first, average their mean), or make the clip mono")
+        return made
 
 
 @contextmanager
