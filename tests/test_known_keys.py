@@ -68,6 +68,7 @@ def plateau(monitor: str) -> dict[str, Any]:
         ({"optim": plateau("dev_per")}, {}, r"optim\.sched\.monitor: 'dev_per' is not measured on dev; did you mean"),
         ({"optim": plateau("x")}, {}, "'x' is not measured on dev; one of: dev_cer, dev_wer, val_loss, val_wer"),
         ({}, {"max_epoch": 3}, r"trainer\.max_epoch: .*did you mean 'max_epochs'"),
+        ({"freeze": "encoder"}, {}, r"model\.freeze is not for this stage; it is a key of the stage itself"),
         ({}, {"precision": 16}, r"trainer\.precision is not for this stage; it is a key of the stage itself"),
         ({}, {"logger": False}, "create_tensorboard_logger"),
         ({}, {"max_epochs": 0}, r"max_epochs: 0 is not a whole number from 1 on, or -1"),

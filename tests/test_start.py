@@ -225,6 +225,21 @@ def test_a_foreign_file_runs_no_pickle_and_writes_nowhere_else(
     assert not outside.exists()
 
 
+def test_weights_that_differ_from_their_checksum_are_refused(
+    lab: Lab, source: tuple[Any, Path], tmp_path: Path
+) -> None:
+    """torch loads them without a word."""
+    damaged = tmp_path / "damaged.nemo"
+    with tarfile.open(source[1]) as good:
+        weights = next(member for member in good.getmembers() if member.name.endswith(".ckpt"))
+    data = bytearray(source[1].read_bytes())
+    middle = weights.offset_data + weights.size // 2
+    data[middle : middle + 40] = bytes(byte ^ 0xFF for byte in data[middle : middle + 40])
+    damaged.write_bytes(data)
+    with pytest.raises(UserError, match=r"can be restored: .*\.ckpt is damaged, in its .*/data/"):
+        start_from(built(lab), Start(damaged), LOG)
+
+
 def test_names_of_models_that_nemo_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nearest: stt_de_citrinet_1024(.|\n)*init: path/to/stt_de_citrinet_1023.nemo"):
         pretrained_file("stt_de_citrinet_1023")

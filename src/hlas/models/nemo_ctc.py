@@ -36,8 +36,11 @@ class CtcModel:
         nemo_asr = import_asr()
         import torch
 
+        from hlas.models.nemo_file import check_weights
+
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
+            check_weights(path)
             model = nemo_asr.models.ASRModel.restore_from(str(path), map_location=torch.device(chosen))
         except Exception as error:  # a broken file fails in NeMo, torch, tarfile, YAML or Hydra, each in its own way
             from hlas.models.training.memory import lacks_memory

@@ -1,4 +1,7 @@
-"""Whether a path is a `.nemo` file at all, told by its first bytes: it is asked by plans, before NeMo is imported."""
+"""Whether a path is a `.nemo` file at all, and whether its weights are whole.
+
+The first is told by its first bytes: it is asked by plans, before NeMo is imported.
+"""
 
 import tarfile
 import zipfile
@@ -19,3 +22,15 @@ def no_nemo_file(path: Path) -> tuple[str, str] | None:
     if tar or not path.exists():
         return None
     return f"{shown(path)} is no tar archive, and so no .nemo file", "is it the right one, and whole?"
+
+
+def check_weights(path: Path) -> None:
+    """Raise ValueError where weights in a `.nemo` archive differ from their checksums, which torch does not look at."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name.endswith(".ckpt") else None
+            if file is None or not zipfile.is_zipfile(file):
+                continue
+            with zipfile.ZipFile(file) as weights:
+                if (name := weights.testzip()) is not None:
+                    raise ValueError(f"{member.name} is damaged, in its {name}")

@@ -83,6 +83,20 @@ TRAINER = (
     "sync_batchnorm",
     "val_check_interval",
 )
+# Keys of the stage's own, which `model` would keep as values that nothing reads
+BESIDE = (
+    "exp_manager",
+    "freeze",
+    "freeze_batch_norm",
+    "init",
+    "keep_decoder_rows",
+    "keep_outputs",
+    "precision",
+    "pretrained",
+    "seed",
+    "trainer",
+    "unfreeze",
+)
 # What NeMo's YAMLs or Lightning have, and the stage does in another way
 ELSEWHERE: Mapping[str, str] = {
     "model.freeze_updates": "see the stage's own freeze and unfreeze",
@@ -90,6 +104,7 @@ ELSEWHERE: Mapping[str, str] = {
     "model.init_from_pretrained_model": "see the stage's own pretrained",
     "model.init_from_ptl_ckpt": "see the stage's own init",
     "model.skip_nan_grad": "a loss that is no number ends the training, with the batch named",
+    **dict.fromkeys((f"model.{key}" for key in BESIDE), "it is a key of the stage itself, beside model and trainer"),
     "trainer.callbacks": "a YAML names no classes",
     "trainer.default_root_dir": "it is the stage's folder",
     "trainer.enable_checkpointing": "see exp_manager.checkpoint_callback_params",
