@@ -41,6 +41,11 @@ def plateau(monitor: str) -> dict[str, Any]:
     return {"name": "adamw", "lr": 0.01, "sched": {"name": "ReduceLROnPlateau", "monitor": monitor}}
 
 
+def warm(steps: Any) -> dict[str, Any]:
+    """`optim` with so many steps of warm-up."""
+    return {"name": "adamw", "lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": steps}}
+
+
 @pytest.mark.parametrize(
     ("model", "trainer", "problem"),
     [
@@ -75,6 +80,8 @@ def plateau(monitor: str) -> dict[str, Any]:
         ({}, {"max_steps": 0}, "max_steps: 0"),
         ({}, {"max_epochs": -1}, "the training would never end"),
         ({}, {"accumulate_grad_batches": {0: 2}}, r"accumulate_grad_batches: \{0: 2\} is not a whole number"),
+        ({}, {"log_every_n_steps": "abc"}, "log_every_n_steps: 'abc' is not a whole number"),
+        ({"optim": warm("abc")}, {}, r"sched\.warmup_steps: 'abc' is not a number of optimiser steps"),
         ({}, {"check_val_every_n_epoch": None}, "check_val_every_n_epoch: None"),
         ({}, {"limit_val_batches": 0}, "limit_val_batches: 0 is neither a share"),
         ({}, {"limit_train_batches": 1.5}, "limit_train_batches: 1.5"),
@@ -150,6 +157,7 @@ def trainer(**keys: Any) -> Callable[[train_stage.Params], train_stage.Params]:
     ("change", "problem"),
     [
         (changed("encoder", feat_inn=1), r"train: model: .*unexpected keyword argument 'feat_inn'"),
+        (changed("optim", name="adamw", betas=[0.9]), r"train: model\.optim: "),
         (changed("optim", weight_deacy=1), r"train: model\.optim: .*'weight_deacy'"),
         (changed("optim", sched={"name": "CosineAnnealing", "warmup_step": 1}), r"model\.optim: .*'warmup_step'"),
         (changed("optim_param_groups", encoderr={}), r"model\.optim: encoderr not found"),

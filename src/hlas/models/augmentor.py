@@ -69,9 +69,16 @@ def check_augmentor(train_ds: Mapping[str, Any]) -> None:
                 raise ValueError(f"{here}.{key}: no such key; {did_you_mean(key, (*KEYS[name], 'prob'))}")
         if "prob" not in keys and name not in of_inputs:
             raise ValueError(f"{here}.prob is missing: NeMo's share of the clips that it is applied to")
+        for key, value in keys.items():
+            limit = key == "prob" or key.startswith(("min_", "max_"))
+            if limit and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{here}.{key}: {value!r} is not a number")
         if not 0 <= keys.get("prob", 0) <= 1:
             raise ValueError(f"{here}.prob {keys['prob']} is a share, from 0 to 1")
         _check_values(here, name, keys)
+        for least, most in ((key, key.replace("min_", "max_", 1)) for key in keys if key.startswith("min_")):
+            if most in keys and keys[least] > keys[most]:
+                raise ValueError(f"{here}: {least} {keys[least]} lies above {most} {keys[most]}")
 
 
 def _check_values(here: str, name: str, keys: Mapping[str, Any]) -> None:

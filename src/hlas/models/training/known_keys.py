@@ -127,7 +127,7 @@ SIZES: Mapping[str, type[int] | type[float]] = {  # of a dataset, and the number
     "min_duration": float,
 }
 MAY_BE_0 = ("num_workers", "min_duration")
-WHOLE = ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch")
+WHOLE = ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")
 
 
 def check_keys(model: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:

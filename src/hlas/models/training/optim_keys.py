@@ -84,6 +84,9 @@ def check_optim(optim: Mapping[str, Any]) -> None:
     for _, ratio in EXCLUSIVE:
         if not 0 <= (sched.get(ratio) or 0) <= 1:
             raise ValueError(f"{here}.{ratio} {sched[ratio]} is a share of the training, from 0 to 1")
+    for steps, _ in EXCLUSIVE:
+        if (count := sched.get(steps)) is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise ValueError(f"{here}.{steps}: {count!r} is not a number of optimiser steps")
     for one, other in EXCLUSIVE:
         if sched.get(one) is not None and sched.get(other) is not None:
             raise ValueError(f"{here}: {one} and {other} say the same thing; leave one out")

@@ -24,7 +24,7 @@ def explained(section: str, fix: str) -> Iterator[None]:
         OmegaConfBaseException,
         TypeError,
         ValueError,
-        KeyError,
+        LookupError,
     ) as error:
         first: BaseException = error
         while first.__cause__ is not None:  # Hydra wraps what a class says
