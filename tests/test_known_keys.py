@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from hlas.errors import UserError
 from hlas.models import train_stage
 from hlas.models.nemo_quiet import import_asr
-from hlas.models.training.known_keys import DATASET, MODEL, TRAINER, check_keys
+from hlas.models.training.known_keys import BESIDE, DATASET, MODEL, TRAINER, check_keys
 from hlas.models.training.options import MAX_SEED
 from hlas.recipe import load_recipe
 from hlas.stage import Input
@@ -30,6 +30,7 @@ def test_the_keys_are_those_that_are_read() -> None:
     models = (asr.models.EncDecCTCModel, asr.models.EncDecCTCModelBPE, ModelPT, ASRBPEMixin, InterCTCMixin)
     model_code = "".join(map(inspect.getsource, models))
     data_code = inspect.getsource(audio_to_text_dataset) + model_code
+    assert set(BESIDE) == {field.name for field in fields(train_stage.Params)} - {"model", "name"} | {"init"}
     values = {"model_defaults"}  # what the other sections refer to
     assert [key for key in MODEL if key not in model_code and key not in values] == []
     assert [key for key in DATASET if key not in data_code and key not in OWN] == []

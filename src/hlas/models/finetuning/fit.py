@@ -11,6 +11,7 @@ from typing import Any
 from hlas.errors import UserError
 from hlas.manifests.rows import Row, read_manifest, rebase, write_rows
 from hlas.models.finetuning.job import Tuning, TuningResult
+from hlas.models.training.job import SECTIONS
 from hlas.models.training.workers import Team
 
 MODEL = "model"  # the stage's output, a folder
@@ -105,8 +106,7 @@ def _rows(job: Tuning, model: Any, log: logging.Logger) -> tuple[dict[str, list[
         rows = read_manifest(path)
         if not rows:
             raise UserError(f"finetune.{split}", "the manifest is empty", "see rejects.tsv of the manifests stage")
-        section = job.model["train_ds" if split == "train" else "validation_ds"]
-        verdicts = judge_audio(rows, section, model.encoder.longest_s)
+        verdicts = judge_audio(rows, job.model[SECTIONS[split]], model.encoder.longest_s)
         if split == "train":  # a dev row that cannot be learnt can still be heard, and counts
             for i, row in enumerate(rows):
                 if verdicts[i].reason:

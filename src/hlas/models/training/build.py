@@ -7,9 +7,7 @@ from typing import Any
 
 from hlas.errors import UserError
 from hlas.models.augmentor import with_sets
-from hlas.models.training.job import Fit
-
-DATA = ("train_ds", "validation_ds")  # attached once the model has shown what it can be trained on
+from hlas.models.training.job import SECTIONS, Fit
 
 
 def build_model(job: Fit, trainer: Any) -> Any:
@@ -26,7 +24,8 @@ def build_model(job: Fit, trainer: Any) -> Any:
     register_pitch()
     register_schedules()
     model_class = models.EncDecCTCModelBPE if job.labels.unit == "bpe" else models.EncDecCTCModel
-    config = {key: value for key, value in model_config(job).items() if key not in DATA}
+    # the data is attached once the model has shown what it can be trained on
+    config = {key: value for key, value in model_config(job).items() if key not in SECTIONS.values()}
     model = model_class(cfg=OmegaConf.create(config), trainer=trainer)
     mend_cutout(model)
     model._log_hyperparams = False  # TensorBoard would keep this machine's paths; stage.json has the parameters

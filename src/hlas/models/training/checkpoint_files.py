@@ -1,10 +1,11 @@
 """How a checkpoint's file is written, so that none that has its name is cut off."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.plugins import TorchCheckpointIO
+
+from hlas.files import atomic_bytes
 
 
 class WholeFiles(TorchCheckpointIO):  # type: ignore[misc]  # lightning is untyped here
@@ -17,14 +18,5 @@ class WholeFiles(TorchCheckpointIO):  # type: ignore[misc]  # lightning is untyp
         """Write it; a disk that is full leaves what was there before."""
         import torch
 
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_bytes(Path(path)) as file:
+            torch.save(checkpoint, file)

@@ -16,6 +16,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from hlas.errors import UserError
+from hlas.files import atomic_bytes
 from hlas.models.training.ema import EmaWeights, ema_weights
 from hlas.models.training.options import Experiment, Monitor
 
@@ -134,10 +135,8 @@ class LastWeights(Callback):  # type: ignore[misc]  # lightning is untyped here
 
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(exist_ok=True)
-        part = self.folder / "weights.part"
-        torch.save(model.state_dict(), part)
-        part.replace(self.folder / f"weights-{trainer.current_epoch:03d}.pt")
+        with atomic_bytes(self.folder / f"weights-{trainer.current_epoch:03d}.pt") as file:
+            torch.save(model.state_dict(), file)
         for epoch, path in _weight_files(self.folder).items():
             if epoch <= trainer.current_epoch - self.count:
                 path.unlink()

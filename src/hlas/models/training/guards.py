@@ -13,7 +13,7 @@ from hlas.errors import UserError
 from hlas.manifests.rows import Row
 from hlas.models.training.checkpoints import FOLDER, last_checkpoint
 from hlas.models.training.ema import ema_weights
-from hlas.models.training.job import Job
+from hlas.models.training.job import SECTIONS, Job
 from hlas.models.training.loading import BrokenClip, Utterances, rows_of
 from hlas.models.training.memory import lacks_memory
 
@@ -185,7 +185,7 @@ class Guard(Callback):  # type: ignore[misc]  # lightning is untyped here
         if place is None:
             return UserError("train", f"{device} has no memory for the model", "choose a smaller one")
         problem = f"{device} is out of memory in {place}"
-        section = "train_ds" if place.split == "train" else "validation_ds"
+        section = SECTIONS[place.split]
         given = model.cfg[section]
         if len(place.rows) == 1 or (not place.rows and given.get("batch_size") == 1):  # the batch cannot be smaller
             longest = f" below the {place.rows[0].duration:.1f} s of this clip" if place.rows else ""

@@ -9,6 +9,8 @@ from hlas.models.freezing import Freeze
 from hlas.models.training.options import Experiment, KeepOutputs
 from hlas.tokenizers.stage import Labels
 
+SECTIONS: Mapping[str, str] = {"train": "train_ds", "dev": "validation_ds"}  # split -> its keys in `model`
+
 
 class Job(Protocol):
     """What every training has, whatever it trains."""

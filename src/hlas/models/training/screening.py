@@ -18,7 +18,7 @@ from hlas.files import atomic_text
 from hlas.manifests.rows import Row, audio_path, read_manifest, rebase, write_rows
 from hlas.models.augmentor import length_factors
 from hlas.models.nemo_ctc import batches, evaluating
-from hlas.models.training.job import Fit
+from hlas.models.training.job import SECTIONS, Fit
 from hlas.models.training.memory import in_parts
 
 REJECTS = "rejects.tsv"
@@ -27,11 +27,11 @@ PROBES_S = (1.0, 2.0, 4.0, 8.0)  # silences from which a model's frames per seco
 MARGIN = 2  # frames by which the measured line may be wrong
 FORWARD_S = 60.0  # audio, padding counted, in one batch of silences
 
-FIXES: Mapping[str, str] = {
+FIXES: Mapping[str, str] = {  # section: of the split, in `model`
     "empty_text": "check the manifests stage, or the rules of the language's YAML",
     "no_label": "train the tokenizer on this manifest, or mend the language's alphabet",
-    "too_short": "lower train_ds.min_duration, or check the durations in the manifest",
-    "too_long": "raise train_ds.max_duration, or cut the clips",
+    "too_short": "lower {section}.min_duration, or check the durations in the manifest",
+    "too_long": "raise {section}.max_duration, or cut the clips",
     "too_many_tokens": "cut the clips: Whisper writes at most 224 tokens a window",
     "too_few_frames": "take a tokenizer with larger pieces, or a model with a smaller stride",
 }
@@ -284,5 +284,5 @@ def tell(
         f"{kind}.{split}",
         f"no row is left of {len(rows)}; the commonest reason is {reason} ({count}), "
         f"e.g. {row.audio_filepath}: {verdict.detail or repr(row.text)}",
-        FIXES[reason].replace("train_ds", "validation_ds" if split == "dev" else "train_ds"),
+        FIXES[reason].format(section=SECTIONS[split]),
     )
